@@ -1,0 +1,19 @@
+"""From which layer on does the model know? Top-k saturation for TransformerLens models."""
+
+from satlens import order
+from satlens.lenses import LogitLens
+from satlens.models import ResidualModel, load_model, untrained, wrap
+from satlens.saturation import SaturationEvents, detect
+from satlens.version import __version__
+
+__all__ = [
+    "LogitLens",
+    "ResidualModel",
+    "SaturationEvents",
+    "__version__",
+    "detect",
+    "load_model",
+    "order",
+    "untrained",
+    "wrap",
+]

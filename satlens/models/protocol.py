@@ -1,0 +1,148 @@
+"""Any model, seen as a stack of residual states with one readout: `ResidualModel`.
+
+The state after block ``l`` is ``h_l``; the readout ``r`` is whatever the model itself does between
+its last state and its logits (final norm, unembedding, soft cap), so that
+
+    r(h_{L-1}) == the model's own logits,
+
+which `satlens.wrap` verifies once. Everything else in satlens talks to this class alone and never
+imports a host class, so one code base serves TransformerLens 3 and 4 and bare Hugging Face modules.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from satlens.errors import ModelError
+
+HookFn = Callable[..., Tensor | None]
+"""A TransformerLens hook: ``fn(resid, hook=hook_point)`` returns a new state, or None."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass is called with, and which of its residual positions count.
+
+    A row is one window of one document; ``pos = start[row] + column`` is the position of a state
+    inside its document.
+    """
+
+    args: dict[str, Tensor]
+    """Keyword arguments of the model's forward, each with a leading batch axis."""
+    real: Bool[Tensor, "batch pos"]
+    """True where a residual position counts (not padding, not a BOS)."""
+    doc: Int[Tensor, " batch"]
+    """The document each row belongs to."""
+    start: Int[Tensor, " batch"]
+    """The document position of column 0 of each row."""
+    tokens: Int[Tensor, "batch pos"]
+    """Input token ids (pad positions hold any id; models without tokens hold -1)."""
+
+
+@dataclass(frozen=True)
+class States:
+    """The real positions of one batch: residual states of every layer, and the model's own logits."""
+
+    resid: Float[Tensor, "layer token d"]
+    logits: Float[Tensor, "token output"]
+    doc: Int[Tensor, " token"]
+    pos: Int[Tensor, " token"]
+    input: Int[Tensor, " token"]
+    """The id the model read at this position (-1 where a model reads no tokens)."""
+
+
+@dataclass(frozen=True)
+class ResidualModel:
+    """A host model with its hook points, its readout and its forward, ready for satlens.
+
+    Built by `satlens.wrap`; construct it by hand to bring a module of your own.
+
+    Attributes:
+        host: the model itself; satlens never changes it and leaves no hook on it.
+        name: for tables and titles.
+        hook_points: one `HookPoint` (any module whose output is the state) per layer.
+        readout: state ``[..., d]`` -> scores ``[..., n_outputs]``, the model's own.
+        forward: `Batch` -> logits ``[batch, pos, n_outputs]`` in the positions of ``batch.real``.
+        batches: ``(inputs, batch_size) -> Iterator[Batch]``: whatever this kind of model reads.
+        context: the most tokens one row can hold, or None.
+        tokenizer: a Hugging Face tokenizer, or None.
+    """
+
+    host: nn.Module
+    name: str
+    hook_points: tuple[nn.Module, ...]
+    readout: Callable[[Tensor], Tensor]
+    forward: Callable[[Batch], Tensor]
+    batches: Callable[[Any, int], Iterator[Batch]]
+    d_model: int
+    n_outputs: int
+    context: int | None = None
+    tokenizer: Any = None
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks: the length of the stack that is hooked."""
+        return len(self.hook_points)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are."""
+        return next(self.host.parameters()).device
+
+    @contextmanager
+    def hooks(self, fwd_hooks: Sequence[tuple[int, HookFn]]) -> Iterator[None]:
+        """Run ``fn(resid, hook=point)`` on the state after block ``layer`` inside the context.
+
+        Hooks that the caller has already put on the host run first and are kept. On leaving, and
+        on any error, exactly the hooks added here are removed.
+        """
+        for layer, _ in fwd_hooks:
+            if not 0 <= layer < self.n_layers:
+                raise ModelError(
+                    f"Asked for a hook after block {layer}; {self.name} has blocks 0 to "
+                    f"{self.n_layers - 1}."
+                )
+        with ExitStack() as stack:
+            for layer, fn in fwd_hooks:
+                point = self.hook_points[layer]
+                handle = point.register_forward_hook(
+                    lambda module, _inputs, output, fn=fn: fn(output, hook=module)
+                )
+                stack.callback(handle.remove)
+            yield
+
+    @torch.no_grad()
+    def states(self, batch: Batch) -> States:
+        """One forward pass: the state after every block and the logits, at the real positions.
+
+        Memory: ``L * tokens * d`` numbers and one layer of logits; never logits of every layer.
+        """
+        kept: dict[int, Tensor] = {}
+
+        def keep(layer: int) -> HookFn:
+            def record(resid: Tensor, hook: Any = None) -> None:
+                kept[layer] = resid.detach()[batch.real]
+
+            return record
+
+        with self.hooks([(layer, keep(layer)) for layer in range(self.n_layers)]):
+            logits = self.forward(batch)
+        missing = sorted(set(range(self.n_layers)) - set(kept))
+        if missing:
+            raise ModelError(
+                f"The hooks after blocks {missing} of {self.name} did not run: the forward pass "
+                "does not go through them (compiled model, or early stop?)."
+            )
+        row, column = batch.real.nonzero(as_tuple=True)
+        return States(
+            resid=torch.stack([kept[layer] for layer in range(self.n_layers)]),
+            logits=logits.detach()[batch.real],
+            doc=batch.doc[row],
+            pos=batch.start[row] + column,
+            input=batch.tokens[row, column],
+        )
