@@ -20,7 +20,7 @@ from satlens.errors import InputError
 
 def _own(name: str, values: Any, dtype: type, ndim: int) -> ndarray:
     """A read-only copy of ``values`` in the documented type, or an error that names the field."""
-    array = np.array(values, copy=True)
+    array = np.array(np.asarray(values))  # asarray first: tensors warn when asked for a copy
     if array.ndim != ndim or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise InputError(
             f"SaturationEvents.{name} wants whole numbers in {ndim} dimension(s); got "
