@@ -1,7 +1,9 @@
 """One text in the terminal: its tokens, and the layer from which each rank of the answer is fixed."""
 
+import functools
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from satlens.errors import InputError
 from satlens.report.words import count, visible
@@ -59,6 +61,35 @@ def detect_text(
             line += " " * (column - _columns(texts[i])) + " -> " + _cell(visible(answer[i]))
         lines.append(line.rstrip())
     return "\n".join(lines + _legend(events, shown, ranks))
+
+
+def detect_table(events: SaturationEvents, tokenizer: Any = None) -> str:
+    """`detect_text` with the texts looked up in a tokenizer; ids stand in where there is none."""
+    read = token_texts(tokenizer, events.input.tolist())
+    return detect_text(events, read, token_texts(tokenizer, events.token[:, 0].tolist()))
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """The text of each token by itself, the space in front of a word kept.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer, or None: then a token is shown as ``#id``.
+        ids: token ids; -1 (not known) is an empty text.
+    """
+    return [_text(tokenizer, int(token)) for token in ids]
+
+
+@functools.lru_cache(maxsize=100_000)
+def _text(tokenizer: Any, token: int) -> str:
+    if token < 0:
+        return ""
+    if tokenizer is None:
+        return f"#{token}"
+    # Decoding one SentencePiece token drops the space it begins with; its piece still shows it.
+    piece = tokenizer.convert_ids_to_tokens(token)
+    begins = isinstance(piece, str) and piece.startswith("▁")
+    text = tokenizer.decode([token], clean_up_tokenization_spaces=False)
+    return " " + text.removeprefix(" ") if begins else text
 
 
 def _legend(events: SaturationEvents, shown: int, ranks: int) -> list[str]:

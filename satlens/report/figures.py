@@ -120,21 +120,22 @@ def trained_against_untrained(results: Mapping[str, Any]) -> "Figure":
         axes.text(1, last, f"layer {last}: the output (censored)", va="bottom", color=_C["muted"], fontsize=7)
         axes.set(xlabel="rank", ylabel=f"mean saturation {LAYER_AXIS}")
         axes.set_ylim(None, last + 0.07 * max(last, 1))
-        axes.legend(loc="lower right", fontsize=7.5)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
     return figure
 
 
 def histogram(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
     """Number of tokens per saturation layer, one row a rank; the censored bar is hatched."""
     rows = _need(results, "saturation", kind, "histogram")
-    plt_size = (4.6, 0.8 + 0.75 * len(rows))
-    with _paper(results, f"Saturation layers, {kind} model", plt_size, rows=len(rows)) as (figure, axes):
+    size, n = (4.6, 0.8 + 0.75 * len(rows)), len(rows)
+    with _paper(results, f"Saturation layers, {kind} model", size, rows=n) as (figure, axes):
         for i, (counts, color) in enumerate(zip(rows, rank_colors(len(rows)), strict=True)):
             bars = axes[i].bar(range(len(counts)), counts, width=0.9, color=color)
             bars[-1].set(facecolor="none", edgecolor=color, hatch="////", linewidth=0.8)
             axes[i].set_ylabel(f"rank {i + 1}", rotation=0, ha="right", va="center")
             axes[i].yaxis.set_major_locator(_ticker().MaxNLocator(2, integer=True))
-        axes[-1].set_xlabel(f"{LAYER_AXIS}; hatched: seen fixed only at the output (censored)")
+        axes[-1].xaxis.set_major_locator(_ticker().MaxNLocator(integer=True))
+        axes[-1].set_xlabel(f"{LAYER_AXIS}; hatched: only at the output (censored)")
         figure.supylabel("tokens", fontsize=8.5)
     return figure
 
@@ -182,7 +183,7 @@ _LOOKS = {
 class _paper:
     """A figure in the paper style: ``with _paper(results, title) as (figure, axes)``."""
 
-    def __init__(self, results, title, size=(4.6, 3.2), rows=1):
+    def __init__(self, results, title, size=(4.6, 3.2), rows=0):
         self.results, self.title, self.size, self.rows = results, title, size, rows
 
     def __enter__(self) -> "tuple[Figure, Any]":
@@ -191,9 +192,9 @@ class _paper:
         self.style.__enter__()
         # Figure without pyplot: no window system is touched and nothing stays in a global list.
         self.figure = matplotlib.figure.Figure(figsize=self.size, layout="constrained")
-        axes = self.figure.subplots(self.rows, 1, sharex=True, squeeze=False)[:, 0]
+        axes = self.figure.subplots(self.rows or 1, 1, sharex=True, squeeze=False)[:, 0]
         axes[0].set_title(self.title)
-        return self.figure, axes if self.rows > 1 else axes[0]
+        return self.figure, axes if self.rows else axes[0]
 
     def __exit__(self, *error) -> None:
         if error[0] is None:
@@ -217,7 +218,8 @@ def _shade_censored(axes: "Axes", last: int) -> None:
 def _error_bars(ranks: Sequence[Mapping[str, Any]]) -> list[list[float]] | None:
     if not all(r["ci"] and known(r["mean_layer"]) for r in ranks):
         return None
-    return [[max(r["mean_layer"] - r["ci"][0], 0) for r in ranks], [max(r["ci"][1] - r["mean_layer"], 0) for r in ranks]]
+    below = [max(r["mean_layer"] - r["ci"][0], 0) for r in ranks]
+    return [below, [max(r["ci"][1] - r["mean_layer"], 0) for r in ranks]]
 
 
 def _numbers(values) -> list[float]:

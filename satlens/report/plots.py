@@ -1,0 +1,215 @@
+"""The charts of the page, as plain plotly figures: dicts of data and layout. Nothing is computed here.
+
+Colours are names of CSS variables (``--rank-1``, with a share of opacity ``--rank-1/0.15``), which
+the page's script puts in, so that light, dark and print have one palette each, in one place. A chart
+is None where the results lack what it draws; the page then says so in a sentence.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from satlens.report.words import NULL_NAMES, known, part
+
+LAYER_AXIS = "layer (state after block l)"
+Chart = dict[str, Any]
+
+
+def survival(results: Mapping[str, Any], kind: str) -> Chart | None:
+    """Share of tokens fixed by each layer, one curve a rank, with its interval as a band."""
+    curves = part(results, "saturation", kind, "survival")
+    if not curves or not curves["curves"]:
+        return None
+    layers, data = curves["layers"], []
+    for line in curves["curves"]:
+        color, name = f"--rank-{line['rank']}", f"rank {line['rank']}"
+        step = {"x": layers, "type": "scatter", "mode": "lines", "legendgroup": name}
+        edge = step | {"hoverinfo": "skip", "showlegend": False}
+        data += [
+            edge | {"y": line["ci_low"], "line": {"width": 0, "shape": "hv"}},
+            edge | {"y": line["ci_high"], "line": {"width": 0, "shape": "hv"}, "fill": "tonexty",
+                    "fillcolor": f"{color}/0.16"},
+            step | {"y": line["fixed"], "name": name, "line": {"color": color, "shape": "hv", "width": 2},
+                    "hovertemplate": "%{y:.0%}"},
+        ]  # fmt: skip
+    layout = _layer_axis(layers[-1]) | {
+        "yaxis": {"title": "share of tokens fixed", "range": [0, 1.02], "tickformat": ".0%"},
+        "hovermode": "x unified", "legend": _legend() | {"traceorder": "normal"},
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def histogram(results: Mapping[str, Any], kind: str = "trained") -> Chart | None:
+    """Tokens per saturation layer, one row a rank; the censored bar is hatched."""
+    rows = part(results, "saturation", kind, "histogram")
+    if not rows:
+        return None
+    data, layout = [], {"showlegend": False, "bargap": 0.1}
+    step = 1 / len(rows)
+    for i, counts in enumerate(rows):
+        last, axis = len(counts) - 1, "" if i == 0 else str(i + 1)
+        shape = [""] * last + ["/"]
+        data.append({
+            "type": "bar", "x": list(range(len(counts))), "y": counts, "yaxis": f"y{axis}",
+            "name": f"rank {i + 1}", "hovertemplate": "%{y:,} tokens at layer %{x}",
+            "marker": {"color": f"--rank-{i + 1}", "pattern": {"shape": shape, "bgcolor": "--card"}},
+        })  # fmt: skip
+        layout[f"yaxis{axis}"] = {
+            "domain": [1 - (i + 1) * step + 0.15 * step, 1 - i * step], "nticks": 3,
+            "title": {"text": f"rank {i + 1}", "standoff": 4}, "tickfont": {"size": 10},
+        }  # fmt: skip
+    axis = _layer_axis(len(rows[0]) - 1)["xaxis"] | {"anchor": "y" + (str(len(rows)) if rows[1:] else "")}
+    return {"data": data, "layout": layout | {"xaxis": axis}, "height": max(260, 70 * len(rows) + 60)}
+
+
+def rank_to_place(results: Mapping[str, Any]) -> Chart | None:
+    """The mean place of each rank's saturation layer among the token's k, trained and untrained."""
+    places = part(results, "order", "trained", "paper", "rank_to_place")
+    if not places or len(places) < 2:
+        return None
+    k = len(places)
+    ranks, middle = list(range(1, k + 1)), (k + 1) / 2
+    guide = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
+    data = [
+        guide | {"x": ranks, "y": ranks, "name": "perfect order", "line": {"color": "--null", "dash": "dot", "width": 1}},
+        guide | {"x": [1, k], "y": [middle] * 2, "name": "no order",
+                 "line": {"color": "--null", "dash": "dash", "width": 1}},
+    ]  # fmt: skip
+    for kind in ("untrained", "trained"):
+        values = part(results, "order", kind, "paper", "rank_to_place")
+        if values:
+            data.append(_series(kind, ranks, values, "%{y:.2f}"))
+    layout = {"xaxis": {"title": "rank in the final ranking", "dtick": 1 if k <= 12 else None},
+              "yaxis": {"title": "mean place of its saturation layer", "range": [0.8, k + 0.2]},
+              "hovermode": "x unified", "legend": _legend()}  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def against_nulls(results: Mapping[str, Any], statistic: str) -> Chart | None:
+    """The real model's statistic with its interval, above every null's draws."""
+    real = part(results, "order", "trained", statistic)
+    names = [name for name in NULL_NAMES if part(results, "nulls", name, statistic)]
+    if not names or not known(part(real or {}, "value")):
+        return None
+    data = []
+    for name in names:
+        draws, row = results["nulls"][name][statistic], NULL_NAMES[name]
+        data.append({"type": "scatter", "mode": "lines", "x": [draws["low"], draws["high"]], "y": [row] * 2,
+                     "line": {"color": "--null/0.4", "width": 10}, "hoverinfo": "skip"})  # fmt: skip
+        data.append({"type": "scatter", "mode": "markers", "x": draws["values"], "y": [row] * len(draws["values"]),
+                     "marker": {"symbol": "line-ns-open", "size": 10, "color": "--ink/0.7", "line": {"width": 1}},
+                     "hovertemplate": f"{row}<br>one draw: %{{x:.3f}}<extra></extra>"})  # fmt: skip
+    data.append(_point(real, "this model", "--model"))
+    rows = ["this model", *(NULL_NAMES[name] for name in names)]
+    shapes = [_vline(real["value"], "--model")]
+    if real["ci"]:
+        shapes.append(_band(*real["ci"], "--model/0.14"))
+    return {"data": data, "layout": _rows_layout(rows, statistic.replace("_", " "), shapes),
+            "height": 110 + 34 * len(rows)}  # fmt: skip
+
+
+def excess(results: Mapping[str, Any]) -> Chart | None:
+    """The real model's concordance minus each null's, with its interval over documents."""
+    names = [name for name in NULL_NAMES if known(part(results, "nulls", name, "excess", "value"))]
+    if not names:
+        return None
+    data = [_point(results["nulls"][name]["excess"], NULL_NAMES[name], "--model") for name in names]
+    rows = [NULL_NAMES[name] for name in names]
+    layout = _rows_layout(rows, "excess concordance over the null", [_vline(0, "--null")])
+    return {"data": data, "layout": layout, "height": 110 + 34 * len(rows)}
+
+
+def mean_layers(results: Mapping[str, Any]) -> Chart | None:
+    """Mean saturation layer per rank, trained and untrained, with the path nulls beside."""
+    if not part(results, "saturation", "trained", "ranks"):
+        return None
+    data = []
+    for name, dash in (("rotated", "dot"), ("exchanged", "dash")):
+        means = part(results, "nulls", name, "mean_layer")
+        if means:
+            data.append({"type": "scatter", "mode": "lines", "x": list(range(1, len(means) + 1)), "y": means,
+                         "name": NULL_NAMES[name], "line": {"color": "--null", "dash": dash, "width": 1.5},
+                         "hovertemplate": "%{y:.2f}"})  # fmt: skip
+    for kind in ("untrained", "trained"):
+        ranks = part(results, "saturation", kind, "ranks") or []
+        if ranks:
+            series = _series(kind, [r["rank"] for r in ranks], [r["mean_layer"] for r in ranks], "%{y:.2f}")
+            data.append(series | _error([(r["mean_layer"], r["ci"]) for r in ranks], "y", series))
+    last = results["model"]["n_layers"] - 1
+    layout = {
+        "xaxis": {"title": "rank", "dtick": 1 if len(results["saturation"]["trained"]["ranks"]) <= 12 else None},
+        "yaxis": {"title": LAYER_AXIS, "rangemode": "tozero", "range": [0, last * 1.08 + 0.2]},
+        "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": last, "y1": last,
+                    "line": {"color": "--muted", "width": 1}}],
+        "annotations": [_note(f"layer {last}, the output: censored", x=0.01, xref="paper", y=last,
+                              xanchor="left", yanchor="bottom")],
+        "hovermode": "x unified", "legend": _legend(),
+    }  # fmt: skip
+    return {"data": data, "layout": layout}
+
+
+def _series(kind: str, x: list, y: list, hover: str) -> Chart:
+    color, trained = ("--model", True) if kind == "trained" else ("--fresh", False)
+    return {
+        "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "name": kind, "hovertemplate": hover,
+        "line": {"color": color, "width": 2, "dash": "solid" if trained else "dash"},
+        "marker": {"color": color, "size": 8, "symbol": "circle" if trained else "square-open"},
+    }  # fmt: skip
+
+
+def _point(entry: Mapping[str, Any], row: str, color: str) -> Chart:
+    """One value with its interval in a row of a dot chart."""
+    point = {
+        "type": "scatter", "mode": "markers", "x": [entry["value"]], "y": [row],
+        "marker": {"color": color, "size": 11}, "line": {"color": color},
+        "hovertemplate": f"{row}<br>%{{x:.3f}}" + _ends(entry["ci"]) + "<extra></extra>",
+    }  # fmt: skip
+    return point | _error([(entry["value"], entry["ci"])], "x", point)
+
+
+def _error(estimates: list, axis: str, series: Chart) -> Chart:
+    """Error bars of a series, empty where any interval is missing."""
+    if not all(ci and known(value) and all(map(known, ci)) for value, ci in estimates):
+        return {}
+    up = [max(ci[1] - value, 0) for value, ci in estimates]
+    down = [max(value - ci[0], 0) for value, ci in estimates]
+    return {f"error_{axis}": {"type": "data", "symmetric": False, "array": up, "arrayminus": down,
+                              "color": series["line"]["color"], "thickness": 1.5, "width": 4}}  # fmt: skip
+
+
+def _ends(ci: Any) -> str:
+    return f"<br>interval {ci[0]:.3f} to {ci[1]:.3f}" if ci and all(map(known, ci)) else ""
+
+
+def _layer_axis(last: int) -> Chart:
+    """Layers along x, the output shaded: what is fixed there is censored."""
+    return {
+        "xaxis": {"title": LAYER_AXIS, "range": [-0.5, last + 0.5], "tickformat": "d", "nticks": min(last + 1, 9)},
+        "shapes": [_band(last - 0.5, last + 0.5, "--null/0.22")],
+        "annotations": [_note("output: censored", x=last, y=0.02, yref="paper", textangle=-90, yanchor="bottom")],
+    }  # fmt: skip
+
+
+def _rows_layout(rows: list[str], title: str, shapes: list) -> Chart:
+    return {
+        "showlegend": False, "shapes": shapes, "xaxis": {"title": title, "zeroline": False, "nticks": 6},
+        "yaxis": {"categoryorder": "array", "categoryarray": rows[::-1], "automargin": True,
+                  "range": [-0.6, len(rows) - 0.4], "showgrid": False},
+    }  # fmt: skip
+
+
+def _band(x0: float, x1: float, color: str) -> Chart:
+    return {"type": "rect", "yref": "paper", "x0": x0, "x1": x1, "y0": 0, "y1": 1, "fillcolor": color,
+            "line": {"width": 0}, "layer": "below"}  # fmt: skip
+
+
+def _vline(x: float, color: str) -> Chart:
+    return {"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "layer": "below",
+            "line": {"color": color, "width": 1.5}}  # fmt: skip
+
+
+def _note(text: str, **place: Any) -> Chart:
+    return {"text": text, "showarrow": False, "font": {"size": 11, "color": "--muted"}} | place
+
+
+def _legend() -> Chart:
+    return {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "reversed"}
