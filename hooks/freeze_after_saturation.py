@@ -2,9 +2,9 @@
 
     h'_l[p] = block_l(h'_{l-1})[p]   for l <= s[p],        h'_l[p] = h'_{s[p]}[p]   for l > s[p]
 
-Later blocks still run, and other positions attend to keys and values that each block computes from
-the held state, as in early exit with copied states (CALM). So this measures what an exit would do to
-the answers; it saves no time.
+Later blocks still run, and other positions attend to keys and values that each block computes
+from the held state, as in early exit with copied states (CALM). So this measures what an exit
+would do to the answers; it saves no time.
 
 Frozen alone, a position keeps its top-1 by the definition of saturation: its logits are the lens at
 s[p]. Frozen together, positions read one another's held states, and top-1 may change: measure it.

@@ -3,8 +3,8 @@
     s_0 = 0,    s_l = s_{l-1} where top_l == top_{l-1}, else l        (rank by rank)
 
 with top_l the k best tokens of the logit lens at layer l, equal scores by lower id. After the last
-block, s is the saturation layer: the first layer from which the rank holds the model's own answer in
-every later layer. s = L-1 says only that it was not fixed before the output. No state is kept.
+block, s is the saturation layer: the first layer from which the rank holds the model's own answer
+in every later layer. s = L-1 says only that it was not fixed before the output. No state is kept.
 
     layer, token = mark_saturation(model, tokens, k=5)
     layer[0, -1]             # the last position: from which layer on ranks 1 .. 5 are fixed

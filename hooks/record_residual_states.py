@@ -2,7 +2,8 @@
 
     h_l = the state after block l (`blocks.{l}.hook_resid_post`), l = 0 .. L-1
 
-The embedding is no h_l. The last state is before the final norm. Memory: L * batch * pos * d numbers.
+The embedding is no h_l. The last state is before the final norm. Memory: L * batch * pos * d
+numbers.
 
     resid, logits = record_residual_states(model, model.to_tokens("The cat sat"))
     resid[3, 0, -1]          # the last position's state after block 3
