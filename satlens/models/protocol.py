@@ -9,8 +9,8 @@ which `satlens.wrap` verifies once. Everything else in satlens talks to this cla
 imports a host class, so one code base serves TransformerLens 3 and 4 and bare Hugging Face modules.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,13 @@ class ResidualModel:
         hook_points: one `HookPoint` (any module whose output is the state) per layer.
         readout: state ``[..., d]`` -> scores ``[..., n_outputs]``, the model's own.
         forward: `Batch` -> logits ``[batch, pos, n_outputs]`` in the positions of ``batch.real``.
-        batches: ``(inputs, batch_size) -> Iterator[Batch]``: whatever this kind of model reads.
+        batches: ``(inputs, batch_size, include_bos=False) -> Batches``: what this kind of model reads,
+            checked at once and cut into `Batch`es (see `satlens.models.batches.Batches`).
         context: the most tokens one row can hold, or None.
         tokenizer: a Hugging Face tokenizer, or None.
+        attached: a context inside which the host's states pass through ``hook_points``; needed only
+            where the hook points are not the host's own (bare Hugging Face modules).
+        example: a short input that ``batches`` reads, for checks; None if there is none.
     """
 
     host: nn.Module
@@ -78,11 +82,13 @@ class ResidualModel:
     hook_points: tuple[nn.Module, ...]
     readout: Callable[[Tensor], Tensor]
     forward: Callable[[Batch], Tensor]
-    batches: Callable[[Any, int], Iterator[Batch]]
+    batches: Callable[..., Iterable[Batch]]
     d_model: int
     n_outputs: int
     context: int | None = None
     tokenizer: Any = None
+    attached: Callable[[], AbstractContextManager[Any]] = nullcontext
+    example: Any = None
 
     @property
     def n_layers(self) -> int:
@@ -108,6 +114,7 @@ class ResidualModel:
                     f"{self.n_layers - 1}."
                 )
         with ExitStack() as stack:
+            stack.enter_context(self.attached())
             for layer, fn in fwd_hooks:
                 point = self.hook_points[layer]
                 handle = point.register_forward_hook(

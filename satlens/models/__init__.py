@@ -1,0 +1,21 @@
+"""Any model, seen as one `ResidualModel`: states by layer, one readout, documents in batches."""
+
+from satlens.models.batches import Batches
+from satlens.models.hooked_hf import HookedModule
+from satlens.models.identity import weights_sha256
+from satlens.models.load import load_model
+from satlens.models.protocol import Batch, ResidualModel, States
+from satlens.models.untrained import untrained
+from satlens.models.wrap import wrap
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "HookedModule",
+    "ResidualModel",
+    "States",
+    "load_model",
+    "untrained",
+    "weights_sha256",
+    "wrap",
+]

@@ -1,0 +1,203 @@
+"""TransformerBridge hosts (TransformerLens 3.9 and 4.x): decoders, BERT, T5, BART, image classifiers.
+
+    kind                states                              readout
+    decoder-only        blocks.l.hook_resid_post            transform(unembed(ln_final(h)))
+    BERT                blocks.l.hook_resid_post            original_model.cls(h)
+    T5                  decoder_blocks.l.hook_resid_post    unembed(decoder_ln_final(h) d^-1/2)
+    BART                decoder_blocks.l.hook_resid_post    unembed(h)
+    image classifier    blocks.l.hook_resid_post            unembed(ln_final(h)), at the class token
+
+``transform`` is the adapter's own (Gemma's soft cap, Cohere's and Granite's logit scale). T5 scales by
+``d^-1/2`` only with tied embeddings. The number of blocks is the length of the stack that is hooked:
+``cfg.n_layers`` counts T5's ENCODER.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from satlens.errors import ModelError
+from satlens.models.hooked import device_of
+from satlens.models.inputs import example_ids, token_batches
+from satlens.models.pairs import pair_batches
+from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.readout import Readout, chain, logits_of, scaled, soft_cap
+from satlens.models.vision import pixel_batches
+
+
+def bridge(host: nn.Module) -> ResidualModel:
+    """A TransformerBridge as a `ResidualModel`."""
+    if hasattr(host, "decoder_blocks"):
+        return encoder_decoder_bridge(host)
+    if getattr(host.cfg, "is_visual_model", False):
+        return image_bridge(host)
+    if getattr(host.cfg, "is_audio_model", False):
+        raise ModelError(f"{name_of(host)} reads audio; satlens.wrap does not know audio bridges.")
+    return token_bridge(host)
+
+
+def name_of(host: nn.Module) -> str:
+    return getattr(host.cfg, "model_name", None) or type(host.original_model).__name__
+
+
+def states_of(stack: nn.ModuleList) -> tuple[nn.Module, ...]:
+    return tuple(block.hook_resid_post for block in stack)
+
+
+def has(host: nn.Module, name: str) -> bool:
+    """Whether the bridge has this component (some adapters raise more than AttributeError)."""
+    return name in host._modules
+
+
+def token_bridge(host: nn.Module) -> ResidualModel:
+    """Decoder-only and BERT-like bridges."""
+
+    def forward(batch: Batch) -> Tensor:
+        return host(batch.args["input_ids"], attention_mask=batch.args["attention_mask"])
+
+    if not has(host, "blocks"):
+        raise ModelError(
+            f"The bridge {name_of(host)} has neither blocks nor decoder_blocks but "
+            f"{sorted(host._modules)}; build a satlens.models.ResidualModel by hand."
+        )
+    cfg = host.cfg
+    bidirectional = not getattr(host.adapter, "supports_causal_loss", True)
+    n_outputs = unembedding_rows(host)
+    vocabulary = n_outputs if cfg.d_vocab in (None, -1) else cfg.d_vocab
+    return ResidualModel(
+        host=host,
+        name=name_of(host),
+        hook_points=states_of(host.blocks),
+        readout=token_readout(host),
+        forward=forward,
+        batches=partial(
+            token_batches,
+            tokenizer=host.tokenizer,
+            context=context_of(cfg),
+            vocabulary=vocabulary,
+            prepend_bos=getattr(cfg, "default_prepend_bos", True),
+            bidirectional=bidirectional,
+            device=device_of(host),
+        ),
+        d_model=cfg.d_model,
+        n_outputs=n_outputs,
+        context=context_of(cfg),
+        tokenizer=host.tokenizer,
+        example=[example_ids(vocabulary, context_of(cfg))],
+    )
+
+
+def token_readout(host: nn.Module) -> Readout:
+    """What the bridge's own model does between its last block and its logits."""
+    model = host.original_model
+    for head in ("cls", "mlm_head"):  # BERT's head has a dense layer, an activation and a norm
+        if hasattr(model, head):
+            return chain(getattr(model, head))
+    norm = host.ln_final if has(host, "ln_final") else nn.Identity()
+    return chain(norm, host.unembed, output_transform(host))
+
+
+def output_transform(host: nn.Module) -> Readout:
+    """What comes after the unembedding: the adapter's transform, or the configured soft cap."""
+    transform = getattr(host.adapter, "apply_output_logits_transform", None)
+    return transform or soft_cap(getattr(host.cfg, "output_logits_soft_cap", None))
+
+
+def unembedding_rows(host: nn.Module) -> int:
+    """Number of outputs, from the host's output layer where it has one, else from its settings."""
+    get = getattr(host.original_model, "get_output_embeddings", None)
+    layer = get() if callable(get) else None
+    weight = getattr(layer, "weight", None)
+    return int(host.cfg.d_vocab) if weight is None else int(weight.shape[0])
+
+
+def context_of(cfg: Any) -> int | None:
+    """The context, or None where the settings give none that binds (T5, Mamba)."""
+    n_ctx = getattr(cfg, "n_ctx", None)
+    return int(n_ctx) if n_ctx and n_ctx > 0 else None
+
+
+def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
+    """T5- and BART-like bridges, seen as their decoder."""
+    config = host.original_model.config
+
+    def forward(batch: Batch) -> Tensor:
+        args = dict(batch.args)
+        return host(args.pop("input_ids"), attention_mask=args.pop("attention_mask"), **args)
+
+    steps: list[Readout] = []
+    if has(host, "decoder_ln_final"):
+        steps.append(host.decoder_ln_final)
+        tied = getattr(config, "tie_word_embeddings", True)
+        # The tie of T5 v1.0 comes with a scale; v1.1 has neither.
+        steps.append(scaled(host.cfg.d_model**-0.5 if tied else 1.0))
+    positions = getattr(config, "max_position_embeddings", None)
+    return ResidualModel(
+        host=host,
+        name=name_of(host),
+        hook_points=states_of(host.decoder_blocks),
+        readout=chain(*steps, host.unembed, output_transform(host)),
+        forward=forward,
+        batches=partial(
+            pair_batches,
+            tokenizer=host.tokenizer,
+            context=positions,
+            vocabulary=config.vocab_size,
+            decoder_start=config.decoder_start_token_id,
+            device=device_of(host),
+        ),
+        d_model=host.cfg.d_model,
+        n_outputs=unembedding_rows(host),
+        context=positions,
+        tokenizer=host.tokenizer,
+        example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
+    )
+
+
+def image_bridge(host: nn.Module) -> ResidualModel:
+    """ViT- and DeiT-like image classifiers; one image, one real position (the class token)."""
+    config = host.original_model.config
+    size = config.image_size
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    shape = (config.num_channels, height, width)
+    dtype = next(host.parameters()).dtype
+    points = states_of(host.blocks)
+    n_positions = stream_length(host, points[-1], shape)
+
+    def forward(batch: Batch) -> Tensor:
+        logits = logits_of(host(batch.args["pixel_values"]))
+        # One answer an image; a view along the positions, of which only the class token counts.
+        return logits[:, None].expand(-1, n_positions, -1)
+
+    return ResidualModel(
+        host=host,
+        name=name_of(host),
+        hook_points=points,
+        readout=chain(host.ln_final, host.unembed),
+        forward=forward,
+        batches=partial(
+            pixel_batches,
+            shape=shape,
+            n_positions=n_positions,
+            dtype=dtype,
+            device=device_of(host),
+        ),
+        d_model=host.cfg.d_model,
+        n_outputs=config.num_labels,
+        example=torch.linspace(-1, 1, height * width * shape[0]).reshape(1, *shape),
+    )
+
+
+@torch.no_grad()
+def stream_length(host: nn.Module, point: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Positions of the residual stream for one image, seen on a blank one."""
+    seen: list[int] = []
+    handle = point.register_forward_hook(lambda _m, _i, out: seen.append(out.shape[1]))
+    parameter = next(host.parameters())
+    try:
+        host(torch.zeros(1, *shape, dtype=parameter.dtype, device=parameter.device))
+    finally:
+        handle.remove()
+    return seen[0]

@@ -1,0 +1,211 @@
+"""`load_model`: "tiny", a local Hugging Face folder, or a name on the Hugging Face hub.
+
+The weights are read by transformers, turned into a HookedTransformer where TransformerLens has it (3.x)
+and into a TransformerBridge otherwise; either must give the logits of the Hugging Face model, which is
+checked on a short input before it is handed over.
+"""
+
+import copy
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from satlens.errors import InputError, ModelError
+from satlens.models.convert import to_hooked_transformer
+from satlens.models.readout import logits_of
+from satlens.models.wrap import check_weights
+from satlens.zoo import TINY
+
+logger = logging.getLogger("satlens")
+
+CHOICES = (
+    'Choices: "tiny" (bundled), a local Hugging Face folder (config.json, *.safetensors, tokenizer '
+    "files), or a name on the Hugging Face hub such as EleutherAI/pythia-70m."
+)
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "*.model")
+HUB_TIMEOUT = 5.0
+"""Seconds the hub has for its first answer, so that no network means a message and not a hang."""
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    bridge: bool = False,
+) -> nn.Module:
+    """A model ready for `satlens.wrap`, in evaluation mode.
+
+    Args:
+        name_or_path: "tiny" (bundled), a local Hugging Face folder, or a name on the hub.
+        device: where to put it; CPU if not given.
+        dtype: of the weights.
+        bridge: give a TransformerBridge also where there is a HookedTransformer.
+
+    Returns:
+        A HookedTransformer on TransformerLens 3 for Llama, GPT-2, GPT-NeoX and GPT-Neo shapes, else a
+        TransformerBridge. Weights are neither folded nor centred. Without tokenizer files the
+        model reads ids only.
+
+    Raises:
+        ModelError: no such folder or name, no network, files missing, weights that do not fit, an
+            architecture TransformerLens does not have.
+        NumericsError: NaN or infinite weights.
+    """
+    if not isinstance(name_or_path, str | Path):
+        raise InputError(f"load_model takes a name or a path, got {type(name_or_path).__name__}.")
+    name, source = locate(str(name_or_path))
+    local = Path(source).is_dir()
+    hf = load_hf(name, source, local, dtype).to(device or "cpu").eval()
+    check_weights(hf)
+    tokenizer = load_tokenizer(source, local)
+    model = None if bridge else to_hooked_transformer(hf, name, tokenizer)
+    if model is None:
+        model = to_bridge(hf, name, tokenizer)
+    check_same_logits(model, hf, name)
+    return model
+
+
+def locate(asked: str) -> tuple[str, str]:
+    """The name for tables, and what transformers is to load: a folder, or a name on the hub."""
+    folder = TINY if asked == "tiny" else Path(asked).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"The folder {folder} has no config.json. {CHOICES}")
+        return folder.resolve().name, str(folder)
+    if folder.exists() or asked.startswith((".", "~", "/")) or asked.count("/") > 1:
+        found = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise ModelError(f"The model {asked!r} {found}. {CHOICES}")
+    reach(asked)
+    return asked, asked
+
+
+def reach(name: str) -> None:
+    """Return if the hub name is in the local cache or the hub knows it; one request, no retries."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return
+        HfApi().model_info(name, timeout=HUB_TIMEOUT)
+    # The network library behind huggingface_hub changes with its version, and so do its errors.
+    except Exception as cause:
+        raise ModelError(
+            f"The model {name!r} is neither bundled, nor a local folder, nor reachable on the Hugging "
+            f"Face hub ({one_line(cause)}). {CHOICES}"
+        ) from cause
+
+
+def one_line(cause: BaseException) -> str:
+    """The kind of an error and the first line of its message."""
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0].strip()[:200]}" if lines else type(cause).__name__
+
+
+def load_hf(name: str, source: str, local: bool, dtype: torch.dtype) -> nn.Module:
+    """The Hugging Face model, of the class its configuration names; every weight accounted for."""
+    import transformers
+
+    try:
+        with no_progress_bar():
+            config = transformers.AutoConfig.from_pretrained(source, local_files_only=local)
+            names = config.architectures or []
+            kind = getattr(transformers, names[0], None) if names else None
+            model, info = (kind or transformers.AutoModelForCausalLM).from_pretrained(
+                source, config=config, dtype=dtype, local_files_only=local, use_safetensors=True,
+                output_loading_info=True,
+            )  # fmt: skip
+    # transformers reports unknown architectures, damaged files and ill-fitting weights as one of these;
+    # safetensors has an error of its own, which derives from Exception alone.
+    except Exception as cause:
+        raise ModelError(f"{name!r} cannot be loaded ({one_line(cause)}). {CHOICES}") from cause
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"The weights of {name!r} lack {len(missing)} that {type(model).__name__} has: "
+            f"{', '.join(missing[:5])}. They would be random; get the whole checkpoint."
+        )
+    # A head for another task may be left over; a block that the configuration does not count may not.
+    spare = sorted(key for key in info["unexpected_keys"] if re.search(r"\.\d+\.", key))
+    if spare:
+        raise ModelError(
+            f"The weights of {name!r} have {len(spare)} that its config.json has no place for: "
+            f"{', '.join(spare[:5])}. The configuration belongs to another model."
+        )
+    return model
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """transformers shows no bar for reading a file; the caller's choice comes back afterwards."""
+    from transformers.utils import logging as hf_logging
+
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
+
+
+def load_tokenizer(source: str, local: bool) -> Any:
+    """The tokenizer, or None (with a note) where there are no files for one."""
+    from transformers import AutoTokenizer
+
+    folder = Path(source)
+    if local and not any(list(folder.glob(pattern)) for pattern in TOKENIZER_FILES):
+        logger.warning("%s has no tokenizer files: the model reads token ids, not text.", source)
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(source, local_files_only=local)
+    except Exception as cause:  # as in load_hf
+        raise ModelError(f"The tokenizer of {source} cannot be loaded ({one_line(cause)}).") from cause
+
+
+def to_bridge(hf: nn.Module, name: str, tokenizer: Any) -> nn.Module:
+    """A TransformerBridge around a copy of the model (building one changes what it is built on)."""
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+    architecture = type(hf).__name__
+    try:
+        model = build_bridge_from_module(
+            copy.deepcopy(hf), architecture, hf_config=hf.config, model_name=name, tokenizer=tokenizer
+        )
+    except (ValueError, KeyError, NotImplementedError, AttributeError) as cause:
+        raise ModelError(
+            f"TransformerLens has no bridge for {architecture} ({one_line(cause)}). Load it with "
+            "transformers and pass the module to satlens.wrap."
+        ) from cause
+    return model.eval()
+
+
+# Same weights, other order of operations: measured 0 to 4e-6 spreads for the four families in
+# float32; a wrong rotary base, activation or epsilon gives 1e-2 and more.
+SAME = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 3e-1}
+
+
+@torch.no_grad()
+def check_same_logits(model: nn.Module, hf: nn.Module, name: str) -> None:
+    """The host's logits are those of the Hugging Face model, where it reads one row of tokens."""
+    config = hf.config
+    if config.is_encoder_decoder or not hasattr(config, "vocab_size"):
+        return
+    length = min(64, getattr(config, "max_position_embeddings", None) or 64)
+    ids = (torch.arange(length) * 37 + 3) % config.vocab_size
+    ids = ids[None].to(next(hf.parameters()).device)
+    want, got = logits_of(hf(ids)).double(), logits_of(model(ids)).double()
+    worst, spread = float((got - want).abs().max()), float(want.std())
+    allowed = SAME.get(next(hf.parameters()).dtype, 1e-3) * max(spread, 1e-6)
+    if not worst <= allowed:
+        raise ModelError(
+            f"{type(model).__name__} gives other logits for {name!r} than transformers: the largest "
+            f"difference is {worst:.3g}, where {allowed:.3g} is allowed. Load it with transformers "
+            "and pass the module to satlens.wrap."
+        )

@@ -1,0 +1,125 @@
+"""`wrap`: any model as a `ResidualModel`, checked once before anything is computed with it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from satlens.errors import ModelError, NumericsError, ReadoutError
+from satlens.models.bridge import bridge
+from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
+from satlens.models.hooked_hf import hooked_hf
+from satlens.models.protocol import ResidualModel
+from satlens.models.readout import Readout
+
+KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
+    "HookedTransformer": hooked_transformer,
+    "HookedEncoder": hooked_encoder,
+    "HookedEncoderDecoder": hooked_encoder_decoder,
+    "TransformerBridge": bridge,
+}
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+"""Largest |readout(last state) - logits| allowed, in units of the logits' spread."""
+
+ADVICE = (
+    "Pass readout=..., a function from states [..., d] to scores [..., n_outputs] that does what the "
+    "model does between its last block and its logits."
+)
+
+
+def wrap(model: Any, *, readout: Readout | None = None) -> ResidualModel:
+    """A model as satlens sees it: states by layer and one readout, verified on a short input.
+
+    The host is not changed; your own hooks on it stay, and act in everything satlens records.
+
+    Args:
+        model: a TransformerBridge, a HookedTransformer, HookedEncoder or HookedEncoderDecoder, a
+            Hugging Face causal language model, or a `ResidualModel` (returned as it is).
+        readout: state ``[..., d]`` -> scores ``[..., n_outputs]``, if the model's own path from its
+            last state to its logits is not the usual one.
+
+    Raises:
+        ModelError: a kind that is not known, or a model in training mode.
+        NumericsError: NaN or infinite weights; the message names the parameter.
+        ReadoutError: the readout does not give the model's own logits.
+    """
+    if isinstance(model, ResidualModel):
+        if readout is None:
+            return model
+        wrapped = replace(model, readout=readout)
+        return verify(wrapped)
+    check_host(model)
+    wrapped = adapt(model, readout)
+    return verify(wrapped)
+
+
+def adapt(model: nn.Module, readout: Readout | None) -> ResidualModel:
+    """The adapter for the model's kind, chosen by the names of its classes."""
+    for name in (base.__name__ for base in type(model).__mro__):
+        if name in KINDS:
+            wrapped = KINDS[name](model)
+            return wrapped if readout is None else replace(wrapped, readout=readout)
+    if hasattr(model, "config") and hasattr(model.config, "get_text_config"):
+        return hooked_hf(model, readout)
+    raise ModelError(
+        f"{type(model).__name__} is of no known kind. satlens.wrap takes {', '.join(KINDS)}, a Hugging "
+        "Face causal language model, or a satlens.models.ResidualModel that you build by hand."
+    )
+
+
+def check_host(model: Any) -> None:
+    """Refuse what would give wrong numbers: no module, training mode, NaN weights."""
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"satlens.wrap takes a model; got {type(model).__name__}.")
+    if model.training:
+        raise ModelError(
+            f"The {type(model).__name__} is in training mode, so its dropout would be random. Call "
+            "model.eval() first."
+        )
+    check_weights(model)
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse NaN and infinite weights, naming the first parameter that has them."""
+    for name, parameter in model.named_parameters():
+        bad = parameter.numel() - int(torch.isfinite(parameter).sum())
+        if bad:
+            raise NumericsError(
+                f"{bad} of {parameter.numel()} values of {name} are NaN or infinite; the model's "
+                "ranking would mean nothing. Load its weights again."
+            )
+
+
+@torch.no_grad()
+def verify(model: ResidualModel) -> ResidualModel:
+    """Check readout(last state) == the model's own logits on the model's example input."""
+    if model.example is None:
+        return model
+    (batch,) = model.batches(model.example, 1, include_bos=True)
+    states = model.states(batch)
+    try:
+        got = model.readout(states.resid[-1])
+    except (TypeError, ValueError, RuntimeError, AttributeError) as cause:
+        raise ReadoutError(
+            f"The readout of {model.name} fails on states of shape {tuple(states.resid[-1].shape)}: "
+            f"{cause}. {ADVICE}"
+        ) from cause
+    if not isinstance(got, Tensor) or got.shape != states.logits.shape:
+        found = tuple(got.shape) if isinstance(got, Tensor) else type(got).__name__
+        raise ReadoutError(
+            f"The readout of {model.name} gives {found}; the model's logits are "
+            f"{tuple(states.logits.shape)}. {ADVICE}"
+        )
+    want = states.logits.double()
+    worst = float((got.double() - want).abs().max())
+    spread = float(want.std()) if want.numel() > 1 else 0.0
+    allowed = TOLERANCE.get(states.logits.dtype, TOLERANCE[torch.float32]) * max(spread, 1e-6)
+    if not worst <= allowed:
+        raise ReadoutError(
+            f"The readout of {model.name} does not give the model's own logits: the largest "
+            f"difference is {worst:.3g}, where {allowed:.3g} is allowed. {ADVICE}"
+        )
+    return model

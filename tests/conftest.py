@@ -1,0 +1,33 @@
+"""Fixtures for every test: real weights, the bundled model, one thread, no network."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
+
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(int(os.environ.get("SATLENS_TEST_THREADS", "1")))
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of real weights and texts (SATLENS_ASSETS); tests that need it are skipped without."""
+    folder = os.environ.get("SATLENS_ASSETS")
+    if not folder:
+        pytest.skip("SATLENS_ASSETS is not set: no real weights")
+    if not Path(folder).is_dir():
+        pytest.skip(f"SATLENS_ASSETS={folder} is no folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_host() -> torch.nn.Module:
+    """The bundled model: a HookedTransformer on TransformerLens 3, else a bridge. Do not change it."""
+    from satlens.models import load_model
+
+    return load_model("tiny")
