@@ -15,7 +15,6 @@ import torch
 from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_K
-from satlens.errors import InputError
 from satlens.lenses import Lens, LogitLens
 from satlens.models import wrap
 from satlens.models.protocol import ResidualModel, States
@@ -87,8 +86,6 @@ def stream(
     """`detect` batch by batch, with the states: for what does not fit in memory at once."""
     model = wrap(model)
     check_k(k, model.n_outputs)
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
     batches = model.batches(inputs, batch_size, include_bos)
     with tqdm(desc=f"detect ({model.name})", unit=" tokens", disable=not progress) as bar:
         for batch in batches:

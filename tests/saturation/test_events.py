@@ -33,7 +33,7 @@ def assert_same(a: SaturationEvents, b: SaturationEvents) -> None:
     assert (a.n_layers, dict(a.settings)) == (b.n_layers, dict(b.settings))
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(events())
 def test_parquet_both_ways(tmp_path_factory, e):
     path = tmp_path_factory.mktemp("events") / "e.parquet"

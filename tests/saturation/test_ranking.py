@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satlens.errors import InputError, NumericsError
@@ -8,6 +8,7 @@ from satlens.saturation.ranking import top_ids
 from tests.saturation.reference import ranking
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_equal_scores_come_in_order_of_id(data):
     rows, outputs = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
