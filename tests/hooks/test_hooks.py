@@ -90,7 +90,7 @@ def test_marked_saturation_is_what_detect_finds(model, k):
 
 
 def test_freezing_one_position_keeps_its_top1(model):
-    """Its logits are then the lens at its saturation layer, where its top-1 is already the final."""
+    """Its logits are then the lens at its saturation layer, where its top-1 is the final one."""
     layer, token = mark_saturation(model, TOKENS, k=1)
     scores = logit_lens(model, TOKENS, read=lambda scores: scores)
     n_layers, early = len(model.blocks), 0
