@@ -1,7 +1,9 @@
 """Small random models for tests, built offline; the global random state is left alone."""
 
+import contextlib
 import copy
 import importlib.util
+import io
 import warnings
 from typing import Any
 
@@ -9,7 +11,9 @@ import torch
 from torch import nn
 
 HAS_HOOKED = importlib.util.find_spec("transformer_lens.HookedTransformer") is not None
-NO_HOOKED = "HookedTransformer, HookedEncoder and HookedEncoderDecoder were removed in TransformerLens 4"
+NO_HOOKED = (
+    "HookedTransformer, HookedEncoder and HookedEncoderDecoder were removed in TransformerLens 4"
+)
 
 
 def random_hooked(
@@ -148,3 +152,68 @@ def random_ids(vocab: int, lengths: list[int], seed: int = 0) -> list[list[int]]
     """Documents of random ids, none of them 0."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randint(1, vocab, (n,), generator=generator).tolist() for n in lengths]
+
+
+def random_other(kind: str, seed: int = 0) -> nn.Module:
+    """A bridge of a small random model that is no decoder-only one: a key of `OTHER`."""
+    import transformers as hf
+
+    small = dict(vocab_size=50, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+                 intermediate_size=64, max_position_embeddings=32)  # fmt: skip
+    t5 = dict(vocab_size=50, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=3,
+              num_heads=4, decoder_start_token_id=0)  # fmt: skip
+    bart = dict(vocab_size=50, d_model=32, encoder_layers=3, decoder_layers=3,
+                encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64,
+                decoder_ffn_dim=64, max_position_embeddings=32, pad_token_id=1, bos_token_id=0,
+                eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None)  # fmt: skip
+    image = dict(image_size=16, patch_size=8, hidden_size=32, num_hidden_layers=3, num_labels=7,
+                 num_attention_heads=4, intermediate_size=64)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = {
+            "bert": lambda: hf.BertForMaskedLM(hf.BertConfig(**small)),
+            "t5": lambda: hf.T5ForConditionalGeneration(hf.T5Config(**t5)),
+            "t5-untied": lambda: hf.T5ForConditionalGeneration(
+                hf.T5Config(**t5, tie_word_embeddings=False, feed_forward_proj="gated-gelu")
+            ),
+            "bart": lambda: hf.BartForConditionalGeneration(hf.BartConfig(**bart)),
+            "vit": lambda: hf.ViTForImageClassification(hf.ViTConfig(**image)),
+            "deit": lambda: hf.DeiTForImageClassification(hf.DeiTConfig(**image)),
+        }[kind]()
+        for parameter in model.parameters():  # norms and biases too, so that a wrong one shows
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return to_bridge(model.eval(), kind)
+
+
+def random_native(seed: int = 0) -> nn.Module:
+    """A bridge around TransformerLens' own small model."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    shape = dict(n_layers=3, d_model=32, n_heads=4, d_head=8, d_mlp=64, d_vocab=50, n_ctx=32)
+    return TransformerBridge.boot_native(dict(**shape, act_fn="gelu", seed=seed)).eval()
+
+
+def random_hooked_encoder(kind: str, seed: int = 0) -> nn.Module:
+    """A HookedEncoder ("bert") or HookedEncoderDecoder ("t5", tied) of TransformerLens 3."""
+    from transformer_lens.config.hooked_transformer_config import HookedTransformerConfig
+    from transformer_lens.HookedEncoder import HookedEncoder
+    from transformer_lens.HookedEncoderDecoder import HookedEncoderDecoder
+
+    settings = dict(n_layers=3, d_model=32, d_head=8, n_heads=4, d_mlp=64, d_vocab=50, n_ctx=32,
+                    act_fn="gelu", device="cpu", attention_dir="bidirectional")  # fmt: skip
+    if kind == "t5":
+        settings |= dict(
+            use_attn_scale=False, relative_attention_max_distance=16, act_fn="relu",
+            relative_attention_num_buckets=8, positional_embedding_type="relative_positional_bias",
+            decoder_start_token_id=0, tie_word_embeddings=True, normalization_type="RMS",
+        )  # fmt: skip
+    host = {"bert": HookedEncoder, "t5": HookedEncoderDecoder}[kind]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Hooked.* is deprecated", DeprecationWarning)
+        with contextlib.redirect_stdout(io.StringIO()):  # it announces the device
+            model = host(HookedTransformerConfig(**settings))
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        norm = 1.0 if name.endswith(".w") else 0.0
+        parameter.data.normal_(norm, 0.2, generator=generator)
+    return model.eval()

@@ -46,7 +46,6 @@ class Batches:
 
     Attributes:
         n_documents: documents read.
-        n_tokens: positions that count, over all batches.
         note: what was done to documents longer than the context, or None. It is logged once.
     """
 
@@ -66,6 +65,7 @@ class Batches:
 
     @property
     def n_tokens(self) -> int:
+        """Positions that count, over all batches."""
         return sum(int(row.real.sum()) for row in self.rows)
 
     def __len__(self) -> int:

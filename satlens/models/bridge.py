@@ -7,8 +7,8 @@
     BART                decoder_blocks.l.hook_resid_post    unembed(h)
     image classifier    blocks.l.hook_resid_post            unembed(ln_final(h)), at the class token
 
-``transform`` is the adapter's own (Gemma's soft cap, Cohere's and Granite's logit scale). T5 scales by
-``d^-1/2`` only with tied embeddings. The number of blocks is the length of the stack that is hooked:
+``transform`` is the adapter's own (Gemma's soft cap, Cohere's and Granite's logit scale). T5 v1.1
+does not scale. The number of blocks is the length of the stack that is hooked:
 ``cfg.n_layers`` counts T5's ENCODER.
 """
 
@@ -39,10 +39,12 @@ def bridge(host: nn.Module) -> ResidualModel:
 
 
 def name_of(host: nn.Module) -> str:
+    """The bridge's name, or its model's class."""
     return getattr(host.cfg, "model_name", None) or type(host.original_model).__name__
 
 
 def states_of(stack: nn.ModuleList) -> tuple[nn.Module, ...]:
+    """One hook point a block."""
     return tuple(block.hook_resid_post for block in stack)
 
 
@@ -130,9 +132,7 @@ def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
     steps: list[Readout] = []
     if has(host, "decoder_ln_final"):
         steps.append(host.decoder_ln_final)
-        tied = getattr(config, "tie_word_embeddings", True)
-        # The tie of T5 v1.0 comes with a scale; v1.1 has neither.
-        steps.append(scaled(host.cfg.d_model**-0.5 if tied else 1.0))
+        steps.append(scaled(host.cfg.d_model**-0.5 if scales_states(config) else 1.0))
     positions = getattr(config, "max_position_embeddings", None)
     return ResidualModel(
         host=host,
@@ -154,6 +154,16 @@ def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
         tokenizer=host.tokenizer,
         example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
     )
+
+
+def scales_states(config: Any) -> bool:
+    """Whether a T5-like model multiplies its last state by ``d^-1/2``: v1.0 does, with its tied head.
+
+    transformers >= 5.13 ties every T5 and keeps the scale apart; MT5 has none, tied or not.
+    """
+    if config.model_type == "mt5":
+        return False
+    return bool(getattr(config, "scale_decoder_outputs", config.tie_word_embeddings))
 
 
 def image_bridge(host: nn.Module) -> ResidualModel:

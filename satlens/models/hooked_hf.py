@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,9 +34,13 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("model.layers", "model.norm", ("lm_head",)),  # Llama, Mistral, Qwen, Gemma, OLMo, Granite
+    Layout(
+        "model.layers", "model.norm", ("lm_head",)
+    ),  # Llama, Mistral, Qwen, Gemma, OLMo, Granite
     Layout("model.layers", "model.final_layernorm", ("lm_head",)),  # Phi
-    Layout("transformer.h", "transformer.ln_f", ("lm_head",)),  # GPT-2, GPT-Neo, GPT-J, Falcon, Bloom
+    Layout(
+        "transformer.h", "transformer.ln_f", ("lm_head",)
+    ),  # GPT-2, GPT-Neo, GPT-J, Falcon, Bloom
     Layout("gpt_neox.layers", "gpt_neox.final_layer_norm", ("lm_head", "embed_out")),  # Pythia
     Layout("model.decoder.layers", "model.decoder.final_layer_norm", ("lm_head",)),  # OPT
     Layout("backbone.layers", "backbone.norm_f", ("lm_head",)),  # Mamba
@@ -90,6 +95,7 @@ class HookedModule(HookedRootModule):
             yield
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own output, its states having passed the hook points."""
         with self.attached():
             return self.model(*args, **kwargs)
 
@@ -122,7 +128,8 @@ def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
     context = getattr(config, "max_position_embeddings", None)
     return ResidualModel(
         host=host,
-        name=getattr(config, "_name_or_path", "") or type(host).__name__,
+        # A local folder by its name alone, a hub name whole.
+        name=folder_name(getattr(host.config, "_name_or_path", "")) or type(host).__name__,
         hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
         readout=readout or head_readout(host, layout, config),
         forward=forward,
@@ -142,7 +149,13 @@ def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
     )
 
 
+def folder_name(name: str) -> str:
+    """The last part of a path to a folder; any other name as it is."""
+    return Path(name).resolve().name if name and Path(name).is_dir() else name
+
+
 def has_submodule(host: nn.Module, path: str) -> bool:
+    """Whether the dotted path leads to a module."""
     try:
         host.get_submodule(path)
     except AttributeError:
@@ -169,7 +182,9 @@ def find_layout(host: nn.Module, need_head: bool = True) -> Layout:
 def head_readout(host: nn.Module, layout: Layout, config: Any) -> Readout:
     """norm -> head -> the scale and the soft cap that the configuration names."""
     head = next(head for head in layout.heads if has_submodule(host, head))
-    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+    scale = getattr(config, "logit_scale", None) or 1 / (
+        getattr(config, "logits_scaling", None) or 1
+    )
     cap = getattr(config, "final_logit_softcapping", None)
     return chain(
         host.get_submodule(layout.norm), host.get_submodule(head), scaled(scale), soft_cap(cap)

@@ -60,9 +60,7 @@ def token_batches(
             documents.append(check_ids(document, index, vocabulary))
     rows, split, n_windows = [], 0, 0
     for index, ids in enumerate(documents):
-        pieces = windows(
-            index, ids, context=context, bos=bos, eos=eos, include_bos=include_bos
-        )
+        pieces = windows(index, ids, context=context, bos=bos, eos=eos, include_bos=include_bos)
         if not any(bool(piece.real.any()) for piece in pieces):
             raise InputError(
                 f"Document {index} has no token besides special ones ({ids.tolist()}); pass "
@@ -133,6 +131,7 @@ def split_documents(inputs: Any) -> list[Any]:
 
 
 def nonempty(documents: list[Any]) -> list[Any]:
+    """The documents, of which there must be one."""
     if not documents:
         raise InputError(f"Got no documents (an empty list); pass {ACCEPTED}.")
     return documents
@@ -141,15 +140,15 @@ def nonempty(documents: list[Any]) -> list[Any]:
 def check_ids(document: Any, index: int, vocabulary: int | None) -> Int[Tensor, " pos"]:
     """The ids of one document as a tensor of their own, on the CPU."""
     if not isinstance(document, Tensor | np.ndarray | Sequence) or isinstance(document, bytes):
-        raise InputError(
-            f"Document {index} is {type(document).__name__}; pass {ACCEPTED}."
-        )
+        raise InputError(f"Document {index} is {type(document).__name__}; pass {ACCEPTED}.")
     try:
         ids = torch.as_tensor(np.array(document) if isinstance(document, np.ndarray) else document)
     except (TypeError, ValueError, RuntimeError) as cause:
         raise InputError(f"Document {index} holds no flat list of token ids: {cause}") from cause
     if ids.ndim != 1:
-        raise InputError(f"Document {index} has shape {tuple(ids.shape)}; ids of one document are 1-D.")
+        raise InputError(
+            f"Document {index} has shape {tuple(ids.shape)}; ids of one document are 1-D."
+        )
     if not len(ids):
         raise InputError(f"Document {index} is empty.")
     if ids.dtype not in INTEGERS:
@@ -158,7 +157,9 @@ def check_ids(document: Any, index: int, vocabulary: int | None) -> Int[Tensor, 
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or (vocabulary is not None and high >= vocabulary):
         allowed = "0 or more" if vocabulary is None else f"0 .. {vocabulary - 1}"
-        raise InputError(f"Document {index} has ids from {low} to {high}; the model reads {allowed}.")
+        raise InputError(
+            f"Document {index} has ids from {low} to {high}; the model reads {allowed}."
+        )
     return ids
 
 
@@ -175,7 +176,10 @@ def strip_padding(fields: Mapping[str, Any], prefix: str = "") -> list[Any]:
     masks = split_documents(mask)
     if len(masks) != len(rows):
         raise InputError(f"input_ids has {len(rows)} rows, attention_mask {len(masks)}.")
-    return [strip_row(row, mask, index) for index, (row, mask) in enumerate(zip(rows, masks, strict=True))]
+    return [
+        strip_row(row, mask, index)
+        for index, (row, mask) in enumerate(zip(rows, masks, strict=True))
+    ]
 
 
 def strip_row(row: Any, mask: Any, index: int) -> Tensor:

@@ -166,7 +166,9 @@ def load_tokenizer(source: str, local: bool) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source, local_files_only=local)
     except Exception as cause:  # as in load_hf
-        raise ModelError(f"The tokenizer of {source} cannot be loaded ({one_line(cause)}).") from cause
+        raise ModelError(
+            f"The tokenizer of {source} cannot be loaded ({one_line(cause)})."
+        ) from cause
 
 
 def to_bridge(hf: nn.Module, name: str, tokenizer: Any) -> nn.Module:
@@ -176,7 +178,11 @@ def to_bridge(hf: nn.Module, name: str, tokenizer: Any) -> nn.Module:
     architecture = type(hf).__name__
     try:
         model = build_bridge_from_module(
-            copy.deepcopy(hf), architecture, hf_config=hf.config, model_name=name, tokenizer=tokenizer
+            copy.deepcopy(hf),
+            architecture,
+            hf_config=hf.config,
+            model_name=name,
+            tokenizer=tokenizer,
         )
     except (ValueError, KeyError, NotImplementedError, AttributeError) as cause:
         raise ModelError(

@@ -1,6 +1,8 @@
-"""Readouts built from a model's own modules: state ``h`` -> final norm -> unembedding -> soft cap.
+"""Readouts built from a model's own modules.
 
-    cap(x) = c tanh(x / c)
+    state h -> final norm -> unembedding -> scale -> soft cap, cap(x) = c tanh(x / c)
+
+Which steps a host has is said in its own module; `satlens.wrap` checks that nothing is missing.
 """
 
 from collections.abc import Callable

@@ -51,7 +51,9 @@ def untrained(model: nn.Module | ResidualModel, seed: int = DEFAULT_SEED) -> nn.
     with seeded(seed):
         if "TransformerBridge" in names:
             fresh = fresh_bridge(host)
-        elif any(name in names for name in ("HookedTransformer", "HookedEncoder", "HookedEncoderDecoder")):
+        elif any(
+            name in names for name in ("HookedTransformer", "HookedEncoder", "HookedEncoderDecoder")
+        ):
             fresh = fresh_hooked(host)
         elif hasattr(host, "config") and hasattr(host.config, "get_text_config"):
             fresh = fresh_hf(host)
@@ -136,7 +138,9 @@ def fresh_hooked(host: Any) -> nn.Module:
     unset = math.isclose(cfg.initializer_range, 0.8 * cfg.d_model**-0.5)
     if cfg.original_architecture and cfg.init_mode == "gpt2" and unset:
         cfg.initializer_range = HF_STD
-    fresh = type(host)(cfg)
+    # Moved here, and not by the constructor, which would print the device.
+    fresh = type(host)(cfg, move_to_device=False)
+    nn.Module.to(fresh, where.device)
     if kind == "HookedEncoder":
         init_hooked(fresh, {})
     elif kind == "HookedEncoderDecoder":

@@ -47,9 +47,13 @@ def pixel_batches(
     pixels = inputs.get("pixel_values") if hasattr(inputs, "get") else inputs
     if not isinstance(pixels, Tensor) or pixels.ndim != 4 or not pixels.is_floating_point():
         found = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
-        raise InputError(f"An image model reads float pixels [batch, {', '.join(map(str, shape))}]; got {found}.")
+        raise InputError(
+            f"An image model reads float pixels [batch, {', '.join(map(str, shape))}]; got {found}."
+        )
     if tuple(pixels.shape[1:]) != shape:
-        raise InputError(f"The images have shape {tuple(pixels.shape[1:])}; the model reads {shape}.")
+        raise InputError(
+            f"The images have shape {tuple(pixels.shape[1:])}; the model reads {shape}."
+        )
     if not len(pixels):
         raise InputError("Got no images.")
     if not bool(torch.isfinite(pixels).all()):

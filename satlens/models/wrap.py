@@ -11,7 +11,7 @@ from satlens.errors import ModelError, NumericsError, ReadoutError
 from satlens.models.bridge import bridge
 from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
 from satlens.models.hooked_hf import hooked_hf
-from satlens.models.protocol import ResidualModel
+from satlens.models.protocol import Batch, ResidualModel, States
 from satlens.models.readout import Readout
 
 KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
@@ -93,13 +93,25 @@ def check_weights(model: nn.Module) -> None:
             )
 
 
+def first_states(model: ResidualModel, batch: Batch) -> States:
+    """The states of the first forward pass; a host that cannot run at all says so here."""
+    try:
+        return model.states(batch)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as cause:
+        raise ModelError(
+            f"The forward pass of {model.name} fails on a short input ({type(cause).__name__}: {cause}). "
+            "Either its host does not run with the installed versions of transformers and "
+            "TransformerLens, or a hook on it raised."
+        ) from cause
+
+
 @torch.no_grad()
 def verify(model: ResidualModel) -> ResidualModel:
     """Check readout(last state) == the model's own logits on the model's example input."""
     if model.example is None:
         return model
     (batch,) = model.batches(model.example, 1, include_bos=True)
-    states = model.states(batch)
+    states = first_states(model, batch)
     try:
         got = model.readout(states.resid[-1])
     except (TypeError, ValueError, RuntimeError, AttributeError) as cause:
