@@ -34,7 +34,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if target.is_dir():
-        raise OutputError(f"Asked to write the file {target}; a folder of that name is in its place.")
+        raise OutputError(
+            f"Asked to write the file {target}; a folder of that name is in its place."
+        )
     beside = _name_beside(target)
     try:
         yield beside

@@ -18,6 +18,7 @@ CHARTS: dict[str, Callable[[Mapping[str, Any]], plots.Chart | None]] = {
     "survival": lambda results: plots.survival(results, "trained"),
     "histogram": plots.histogram,
     "rank_to_place": plots.rank_to_place,
+    "pairs": plots.pairs,
     "concordance": lambda results: plots.against_nulls(results, "concordance"),
     "excess": plots.excess,
     "strict_tau": lambda results: plots.against_nulls(results, "strict_tau"),
@@ -42,7 +43,14 @@ CAPTIONS = {
         "Place of each rank's saturation layer",
         "For each rank, the mean place of its saturation layer among the token's own; on the diagonal "
         "every token would be in perfect order, on the flat line there is none.",
-        "any path that converges rises here, so a rise alone is no finding; censored ranks share the last places.",
+        "any path that converges rises here, so a rise alone is no finding; "
+        "censored ranks share the last places.",
+    ),
+    "pairs": Caption(
+        "Concordance of each pair of ranks",
+        "The share of tokens at which the upper rank is fixed before the lower one, ties counting half: "
+        "above 0.5 the pair is in order, below it the pair is reversed.",
+        "neighbouring ranks are often censored together, and then fewer tokens are behind a number.",
     ),
     "concordance": Caption(
         "Concordance against its nulls",
@@ -74,12 +82,15 @@ CAPTIONS = {
     ),
 }
 
-_NO_FRESH = "No untrained model was run beside this one, so there is nothing to hold it against here."
+_NO_FRESH = (
+    "No untrained model was run beside this one, so there is nothing to hold it against here."
+)
 _NO_NULL = "No null was drawn in this run: the statistic has nothing to be held against."
 MISSING = {
     "survival": "The saturation curves are not available in these results.",
     "histogram": "The counts per saturation layer are not available in these results.",
     "rank_to_place": "With fewer than two ranks followed there is no order of ranks to draw.",
+    "pairs": "The concordance of single pairs of ranks is not available in these results.",
     "concordance": _NO_NULL,
     "excess": _NO_NULL,
     "strict_tau": _NO_NULL,

@@ -1,6 +1,7 @@
 """One text in the terminal: its tokens, and the layer from which each rank of the answer is fixed."""
 
 import functools
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,7 @@ def detect_text(
     width: int = 100,
     rows: int | None = None,
 ) -> str:
-    """A line for every token: position, saturation layer per rank, the token read, the answer given.
+    r"""A line for every token: position, saturation layer per rank, the token read, the answer given.
 
     Args:
         events: the events of one text or of a few; a new document starts a new block.
@@ -34,7 +35,7 @@ def detect_text(
 
     Example:
         >>> events = SaturationEvents([[0, 3], [2, 2]], [[7, 5], [1, 2]], [0, 0], [0, 1], n_layers=4)
-        >>> print(detect_text(events, [" the", "\\n"], [" cat", "."]))
+        >>> print(detect_text(events, [" the", "\n"], [" cat", "."]))
         pos  rank 1  rank 2   read -> answer
           0       0       3*  ·the -> ·cat
           1       2       2   ⏎    -> .
@@ -60,7 +61,7 @@ def detect_text(
         if answer is not None:
             line += " " * (column - _columns(texts[i])) + " -> " + _cell(visible(answer[i]))
         lines.append(line.rstrip())
-    return "\n".join(lines + _legend(events, shown, ranks))
+    return "\n".join(lines + _legend(events, shown, ranks, width))
 
 
 def detect_table(events: SaturationEvents, tokenizer: Any = None) -> str:
@@ -92,10 +93,10 @@ def _text(tokenizer: Any, token: int) -> str:
     return " " + text.removeprefix(" ") if begins else text
 
 
-def _legend(events: SaturationEvents, shown: int, ranks: int) -> list[str]:
+def _legend(events: SaturationEvents, shown: int, ranks: int, width: int) -> list[str]:
     last = events.n_layers - 1
-    lines = [f"Layers 0 .. {last}, the state after block l. "
-             f"{CENSORED} seen fixed only at the output (censored)."]  # fmt: skip
+    meaning = f"{CENSORED} seen fixed only at the output (censored)."
+    lines = textwrap.wrap(f"Layers 0 .. {last}, the state after block l. {meaning}", width)
     if shown < len(events):
         lines.append(f"{count(len(events) - shown, 'more token')} not shown.")
     if ranks < events.k:

@@ -42,7 +42,13 @@ def survival(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
         for line, color in zip(lines, rank_colors(len(lines)), strict=True):
             low, high = _numbers(line["ci_low"]), _numbers(line["ci_high"])
             axes.fill_between(layers, low, high, step="post", color=color, alpha=0.15, linewidth=0)
-            axes.step(layers, _numbers(line["fixed"]), where="post", color=color, label=f"rank {line['rank']}")
+            axes.step(
+                layers,
+                _numbers(line["fixed"]),
+                where="post",
+                color=color,
+                label=f"rank {line['rank']}",
+            )
         _shade_censored(axes, layers[-1])
         axes.set(xlabel=LAYER_AXIS, ylabel="share of tokens fixed", ylim=(0, 1))
         axes.legend(loc="upper left", ncols=1 if len(lines) < 8 else 2)
@@ -58,7 +64,9 @@ def rank_to_place(results: Mapping[str, Any]) -> "Figure":
             if places:
                 ranks = range(1, len(places) + 1)
                 axes.plot(ranks, _numbers(places), label=kind, **look)
-                axes.plot(ranks, ranks, color=_C["null"], lw=1, ls=":") if kind == "trained" else None
+                axes.plot(
+                    ranks, ranks, color=_C["null"], lw=1, ls=":"
+                ) if kind == "trained" else None
                 k = len(places)
         axes.axhline((k + 1) / 2, color=_C["null"], lw=1, ls="--")
         axes.text(k, (k + 1) / 2, "no order", ha="right", va="bottom", color=_C["muted"])
@@ -79,7 +87,9 @@ def against_nulls(results: Mapping[str, Any], statistic: str = "concordance") ->
     real = _need(results, "order", "trained", statistic)
     names = [name for name in NULL_NAMES if part(results, "nulls", name, statistic)]
     if not names:
-        raise InputError("These results hold no null; run the audit with nulls to draw this figure.")
+        raise InputError(
+            "These results hold no null; run the audit with nulls to draw this figure."
+        )
     title = f"{statistic.replace('_', ' ').capitalize()} against its nulls"
     with _paper(results, title, (4.6, 0.9 + 0.34 * len(names))) as (figure, axes):
         for row, name in enumerate(reversed(names)):
@@ -117,7 +127,14 @@ def trained_against_untrained(results: Mapping[str, Any]) -> "Figure":
                 axes.set_xticks([r["rank"] for r in ranks])
         last = results["model"]["n_layers"] - 1
         axes.axhline(last, color=_C["null"], lw=1)
-        axes.text(1, last, f"layer {last}: the output (censored)", va="bottom", color=_C["muted"], fontsize=7)
+        axes.text(
+            1,
+            last,
+            f"layer {last}: the output (censored)",
+            va="bottom",
+            color=_C["muted"],
+            fontsize=7,
+        )
         axes.set(xlabel="rank", ylabel=f"mean saturation {LAYER_AXIS}")
         axes.set_ylim(None, last + 0.07 * max(last, 1))
         figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
@@ -150,7 +167,9 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], "Figure"]] = {
 
 
 def save_figures(
-    results: Mapping[str, Any], folder: str | os.PathLike[str], formats: Sequence[str] = ("png", "pdf", "svg")
+    results: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    formats: Sequence[str] = ("png", "pdf", "svg"),
 ) -> list[Path]:
     """Draw every figure that these results hold the numbers for; returns the files written.
 
@@ -158,19 +177,26 @@ def save_figures(
         MissingExtraError: matplotlib is not installed.
         OutputError: a file cannot be written.
     """
-    _matplotlib()
+    with _matplotlib().rc_context(_STYLE):
+        return [path for name in FIGURES for path in _save(results, name, Path(folder), formats)]
+
+
+def _save(
+    results: Mapping[str, Any], name: str, folder: Path, formats: Sequence[str]
+) -> list[Path]:
+    """The files of one figure; none where the results lack what it draws."""
+    try:
+        figure = FIGURES[name](results)
+    except InputError:
+        return []
     written = []
-    for name, draw in FIGURES.items():
-        try:
-            figure = draw(results)
-        except InputError:
-            continue
-        for ending in formats:
-            path = Path(folder, f"{name}.{ending}")
-            with whole_file(path) as beside:
-                dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(ending)
-                figure.savefig(beside, format=ending, metadata=dated, bbox_inches="tight")
-            written.append(path)
+    for ending in formats:
+        # Without a date the same results give the same bytes.
+        dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(ending)
+        path = folder / f"{name}.{ending}"
+        with whole_file(path) as beside:
+            figure.savefig(beside, format=ending, metadata=dated, bbox_inches="tight")
+        written.append(path)
     return written
 
 
@@ -198,7 +224,9 @@ class _paper:
 
     def __exit__(self, *error) -> None:
         if error[0] is None:
-            self.figure.text(0, -0.02, _caption(self.results), fontsize=7, color=_C["muted"], va="top")
+            self.figure.text(
+                0, -0.02, _caption(self.results), fontsize=7, color=_C["muted"], va="top"
+            )
         self.style.__exit__(*error)
 
 
@@ -210,7 +238,9 @@ def _caption(results: Mapping[str, Any]) -> str:
 
 def _shade_censored(axes: "Axes", last: int) -> None:
     axes.axvspan(last - 0.5, last + 0.5, color=_C["null"], alpha=0.2, lw=0)
-    axes.text(last, 0.02, "output", rotation=90, ha="center", va="bottom", fontsize=7, color=_C["muted"])
+    axes.text(
+        last, 0.02, "output", rotation=90, ha="center", va="bottom", fontsize=7, color=_C["muted"]
+    )
     axes.set_xlim(-0.5, last + 0.5)
     axes.xaxis.set_major_locator(_ticker().MaxNLocator(integer=True))
 
@@ -230,7 +260,9 @@ def _numbers(values) -> list[float]:
 def _need(results: Mapping[str, Any], *keys: str) -> Any:
     found = part(results, *keys)
     if not found:
-        raise InputError(f"These results hold nothing under {'.'.join(keys)}, which this figure draws.")
+        raise InputError(
+            f"These results hold nothing under {'.'.join(keys)}, which this figure draws."
+        )
     return found
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from satlens.errors import InputError, MissingExtraError
 from satlens.files import write_whole
-from satlens.report import plots, tables
+from satlens.report import tables
 from satlens.report.captions import CAPTIONS, CHARTS, MISSING
-from satlens.report.palette import INK, rank_colors
+from satlens.report.palette import CELLS, INK, rank_colors
 from satlens.report.validate import plain
 from satlens.report.words import (
     NULL_MEANING,
@@ -34,8 +34,6 @@ from satlens.report.words import (
 
 _TONES = {"holds": ("good", "✓"), "holds as published only": ("part", "◐"),
           "does not hold": ("bad", "✕"), "cannot be told here": ("unsure", "?")}  # fmt: skip
-_CELLS = {"light": {"fixed": "#2a6f97", "on-fixed": "#ffffff", "held": "#c3dbe8", "near": "#d9a05b"},
-          "dark": {"fixed": "#5aa9d6", "on-fixed": "#0d1419", "held": "#27455a", "near": "#b9803c"}}  # fmt: skip
 
 
 def write_page(
@@ -69,7 +67,9 @@ def page_text(results: Mapping[str, Any], heatmap: Sequence[Mapping[str, Any]]) 
         "charts": _json(charts),
         "documents": _json(documents),
         "heatmap": _asset("heatmap.html") if documents else _missing("heatmap"),
-        "css": _fill(_asset("page.css"), {theme: _variables(theme, _ranks(results)) for theme in INK}),
+        "css": _fill(
+            _asset("page.css"), {theme: _variables(theme, _ranks(results)) for theme in INK}
+        ),
         "js": _asset("page.js"),
         "plotly": _plotly(),
     }
@@ -118,7 +118,9 @@ def _tiles(results: Mapping[str, Any]) -> str:
         (number(part(ranks[-1], "censored", "value")),
          f"of tokens at rank {len(ranks)} are fixed only at the output (censored)"),
     )  # fmt: skip
-    return "".join(f'<div class="tile"><b>{_safe(b)}</b><small>{_safe(s)}</small></div>' for b, s in made)
+    return "".join(
+        f'<div class="tile"><b>{_safe(b)}</b><small>{_safe(s)}</small></div>' for b, s in made
+    )
 
 
 def _between(entry: Mapping[str, Any], digits: int) -> str:
@@ -131,7 +133,8 @@ def _facts(results: Mapping[str, Any]) -> str:
     split = f" ({corpus['split_documents']:,} split)" if corpus["split_documents"] else ""
     parameters = f"{model['parameters']:,}" if known(model["parameters"]) else "not available"
     facts = {
-        "model": model["name"], "run as": model["kind"], "layers": model["n_layers"], "width": f"{model['d_model']:,}",
+        "model": model["name"], "run as": model["kind"], "layers": model["n_layers"],
+        "width": f"{model['d_model']:,}",
         "outputs": f"{model['n_outputs']:,}", "parameters": parameters, "numbers": model["dtype"],
         "weights, sha256": (model["weights_sha256"] or "not available")[:12], "corpus": corpus["name"],
         "documents": f"{corpus['documents']:,}{split}", "windows": f"{corpus['windows']:,}",
@@ -159,15 +162,21 @@ def _verdict(verdict: Mapping[str, Any]) -> str:
     numbers += [f"p {p_value(verdict['p'])}"] if known(verdict["p"]) else []
     return (
         f'<article class="verdict {tone}" id="verdict-{_safe(verdict["id"])}">'
-        f'<p class="chip">{mark} {_safe(verdict["verdict"])}</p><p class="say">{_safe(verdict["statement"])}</p>'
-        f'<p class="numbers">{_safe(" · ".join(numbers))}</p><p class="why">{_safe(verdict["why"])}</p></article>'
+        f'<p class="chip">{mark} {_safe(verdict["verdict"])}</p>'
+        f'<p class="say">{_safe(verdict["statement"])}</p>'
+        f'<p class="numbers">{_safe(" · ".join(numbers))}</p>'
+        f'<p class="why">{_safe(verdict["why"])}</p></article>'
     )
 
 
 def _null_list(results: Mapping[str, Any]) -> str:
     drawn = [name for name in NULL_NAMES if part(results, "nulls", name)]
-    rows = (f"<div><dt>{NULL_NAMES[name]}</dt><dd>{NULL_MEANING[name]}</dd></div>" for name in drawn)
-    return f'<h3>What each null keeps</h3><dl class="null-list">{"".join(rows)}</dl>' if drawn else ""
+    rows = (
+        f"<div><dt>{NULL_NAMES[name]}</dt><dd>{NULL_MEANING[name]}</dd></div>" for name in drawn
+    )
+    return (
+        f'<h3>What each null keeps</h3><dl class="null-list">{"".join(rows)}</dl>' if drawn else ""
+    )
 
 
 def _notes(notes: Sequence[str]) -> str:
@@ -182,6 +191,9 @@ def _figure(name: str, results: Mapping[str, Any], drawn: bool) -> str:
         return f"<figure><h3>{caption.title}</h3>{_missing(name)}</figure>"
     corpus = results["corpus"]
     size = f"{count(corpus['tokens'], 'token')}, {count(corpus['documents'], 'document')}."
+    drawn_for = {null["tokens"] for null in results["nulls"].values() if null.get("tokens")}
+    if name in ("concordance", "excess", "strict_tau") and drawn_for - {corpus["tokens"]}:
+        size += f" Nulls drawn for {count(min(drawn_for), 'token')} of them."
     return (
         f'<figure><h3>{caption.title}</h3><div class="plot" data-chart="{name}" role="img" '
         f'aria-label="{_safe(caption.title)}. {_safe(caption.read)}"></div><figcaption>{_safe(caption.read)} '
@@ -198,7 +210,12 @@ def _document(entry: Mapping[str, Any]) -> dict[str, Any]:
     tokens, top, layer = entry["tokens"], entry["top"], entry["layer"]
     shapes = {(len(states), *{len(ranking) for ranking in states}) for states in top}
     ranks = {(len(states), len(fixed)) for states, fixed in zip(top, layer, strict=False)}
-    if not tokens or not len(tokens) == len(top) == len(layer) or len(shapes) > 1 or ranks != shapes:
+    if (
+        not tokens
+        or not len(tokens) == len(top) == len(layer)
+        or len(shapes) > 1
+        or ranks != shapes
+    ):
         raise InputError(
             f"Heatmap document {entry['doc']}: {len(tokens)} tokens, {len(top)} rankings and {len(layer)} "
             "rows of layers; it wants one of each a position, every ranking [layer, k], every row [k]."
@@ -221,7 +238,7 @@ def _ranks(results: Mapping[str, Any]) -> int:
 
 
 def _variables(theme: str, k: int) -> str:
-    names = INK[theme] | _CELLS[theme]
+    names = INK[theme] | CELLS[theme]
     names |= {f"rank-{i + 1}": color for i, color in enumerate(rank_colors(k, theme))}
     return " ".join(f"--{name}: {color};" for name, color in names.items())
 
@@ -251,6 +268,6 @@ def _plotly() -> str:
     except ImportError as error:
         raise MissingExtraError(
             "The report page carries plotly's JavaScript, and plotly is not installed: "
-            "pip install 'satlens[figures]'"
+            "pip install 'plotly>=6'"
         ) from error
     return script.read_text(encoding="utf-8").replace("</script", "<\\/script")

@@ -5,7 +5,7 @@ rises evenly): rank 1 is always the one that stands out most from the paper.
 """
 
 _ANCHORS = ((13, 8, 135), (126, 3, 168), (204, 71, 120), (248, 149, 64), (240, 249, 33))
-_RANGE = {"light": (0.0, 0.74), "dark": (0.97, 0.42)}
+_RANGE = {"light": (0.0, 0.74), "dark": (0.93, 0.42)}
 
 INK = {
     "light": {"paper": "#ffffff", "card": "#f6f7f9", "ink": "#1b1f24", "muted": "#5d6673", "line": "#d8dde3",
@@ -16,6 +16,12 @@ INK = {
              "bad": "#f08a72", "unsure": "#b4bcc8"},
 }  # fmt: skip
 """Names for colours by use; `model` and `fresh` differ in hue and in lightness, and in marker."""
+
+CELLS = {
+    "light": {"fixed": "#2a6f97", "on-fixed": "#ffffff", "held": "#c3dbe8", "near": "#d9a05b"},
+    "dark": {"fixed": "#5aa9d6", "on-fixed": "#0d1419", "held": "#27455a", "near": "#b9803c"},
+}
+"""Cells of the token heatmap by what they hold, and the ink on a fixed one."""
 
 
 def rank_colors(k: int, theme: str = "light") -> list[str]:

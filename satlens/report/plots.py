@@ -57,8 +57,14 @@ def histogram(results: Mapping[str, Any], kind: str = "trained") -> Chart | None
             "domain": [1 - (i + 1) * step + 0.15 * step, 1 - i * step], "nticks": 3,
             "title": {"text": f"rank {i + 1}", "standoff": 4}, "tickfont": {"size": 10},
         }  # fmt: skip
-    axis = _layer_axis(len(rows[0]) - 1)["xaxis"] | {"anchor": "y" + (str(len(rows)) if rows[1:] else "")}
-    return {"data": data, "layout": layout | {"xaxis": axis}, "height": max(260, 70 * len(rows) + 60)}
+    axis = _layer_axis(len(rows[0]) - 1)["xaxis"] | {
+        "anchor": "y" + (str(len(rows)) if rows[1:] else "")
+    }
+    return {
+        "data": data,
+        "layout": layout | {"xaxis": axis},
+        "height": max(260, 70 * len(rows) + 60),
+    }
 
 
 def rank_to_place(results: Mapping[str, Any]) -> Chart | None:
@@ -70,7 +76,8 @@ def rank_to_place(results: Mapping[str, Any]) -> Chart | None:
     ranks, middle = list(range(1, k + 1)), (k + 1) / 2
     guide = {"type": "scatter", "mode": "lines", "hoverinfo": "skip"}
     data = [
-        guide | {"x": ranks, "y": ranks, "name": "perfect order", "line": {"color": "--null", "dash": "dot", "width": 1}},
+        guide | {"x": ranks, "y": ranks, "name": "perfect order",
+                 "line": {"color": "--null", "dash": "dot", "width": 1}},
         guide | {"x": [1, k], "y": [middle] * 2, "name": "no order",
                  "line": {"color": "--null", "dash": "dash", "width": 1}},
     ]  # fmt: skip
@@ -84,6 +91,30 @@ def rank_to_place(results: Mapping[str, Any]) -> Chart | None:
     return {"data": data, "layout": layout}
 
 
+def pairs(results: Mapping[str, Any]) -> Chart | None:
+    """The concordance of every pair of ranks of the trained model, 0.5 in the middle of the colours."""
+    rows = part(results, "order", "trained", "concordance", "pairs")
+    if not rows or len(rows) < 2:
+        return None
+    k = len(rows)
+    upper, lower = [f"rank {i}" for i in range(1, k)], [f"rank {j}" for j in range(2, k + 1)]
+    shares = [row[1:] for row in rows[:-1]]
+    words = [
+        [f"{value:.2f}" if known(value) and k <= 10 else "" for value in row] for row in shares
+    ]
+    data = {
+        "type": "heatmap", "x": lower, "y": upper, "z": shares, "zmin": 0, "zmax": 1, "hoverongaps": False,
+        "colorscale": [[0, "--fresh"], [0.5, "--card"], [1, "--model"]], "xgap": 2, "ygap": 2,
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.5, 1]},
+        "text": words, "texttemplate": "%{text}",
+        "hovertemplate": "%{y} before %{x}: %{z:.3f}<extra></extra>",
+    }  # fmt: skip
+    layout = {"xaxis": {"title": "lower rank", "type": "category", "showgrid": False},
+              "yaxis": {"title": "upper rank", "type": "category", "autorange": "reversed",
+                        "showgrid": False}}  # fmt: skip
+    return {"data": [data], "layout": layout}
+
+
 def against_nulls(results: Mapping[str, Any], statistic: str) -> Chart | None:
     """The real model's statistic with its interval, above every null's draws."""
     real = part(results, "order", "trained", statistic)
@@ -95,8 +126,10 @@ def against_nulls(results: Mapping[str, Any], statistic: str) -> Chart | None:
         draws, row = results["nulls"][name][statistic], NULL_NAMES[name]
         data.append({"type": "scatter", "mode": "lines", "x": [draws["low"], draws["high"]], "y": [row] * 2,
                      "line": {"color": "--null/0.4", "width": 10}, "hoverinfo": "skip"})  # fmt: skip
-        data.append({"type": "scatter", "mode": "markers", "x": draws["values"], "y": [row] * len(draws["values"]),
-                     "marker": {"symbol": "line-ns-open", "size": 10, "color": "--ink/0.7", "line": {"width": 1}},
+        data.append({"type": "scatter", "mode": "markers", "x": draws["values"],
+                     "y": [row] * len(draws["values"]),
+                     "marker": {"symbol": "line-ns-open", "size": 10, "color": "--ink/0.7",
+                                "line": {"width": 1}},
                      "hovertemplate": f"{row}<br>one draw: %{{x:.3f}}<extra></extra>"})  # fmt: skip
     data.append(_point(real, "this model", "--model"))
     rows = ["this model", *(NULL_NAMES[name] for name in names)]
@@ -132,11 +165,13 @@ def mean_layers(results: Mapping[str, Any]) -> Chart | None:
     for kind in ("untrained", "trained"):
         ranks = part(results, "saturation", kind, "ranks") or []
         if ranks:
-            series = _series(kind, [r["rank"] for r in ranks], [r["mean_layer"] for r in ranks], "%{y:.2f}")
+            series = _series(
+                kind, [r["rank"] for r in ranks], [r["mean_layer"] for r in ranks], "%{y:.2f}"
+            )
             data.append(series | _error([(r["mean_layer"], r["ci"]) for r in ranks], "y", series))
-    last = results["model"]["n_layers"] - 1
+    last, k = results["model"]["n_layers"] - 1, len(results["saturation"]["trained"]["ranks"])
     layout = {
-        "xaxis": {"title": "rank", "dtick": 1 if len(results["saturation"]["trained"]["ranks"]) <= 12 else None},
+        "xaxis": {"title": "rank", "dtick": 1 if k <= 12 else None},
         "yaxis": {"title": LAYER_AXIS, "rangemode": "tozero", "range": [0, last * 1.08 + 0.2]},
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": last, "y1": last,
                     "line": {"color": "--muted", "width": 1}}],
@@ -183,9 +218,11 @@ def _ends(ci: Any) -> str:
 def _layer_axis(last: int) -> Chart:
     """Layers along x, the output shaded: what is fixed there is censored."""
     return {
-        "xaxis": {"title": LAYER_AXIS, "range": [-0.5, last + 0.5], "tickformat": "d", "nticks": min(last + 1, 9)},
+        "xaxis": {"title": LAYER_AXIS, "range": [-0.5, last + 0.5], "tickformat": "d",
+                  "nticks": min(last + 1, 9)},
         "shapes": [_band(last - 0.5, last + 0.5, "--null/0.22")],
-        "annotations": [_note("output: censored", x=last, y=0.02, yref="paper", textangle=-90, yanchor="bottom")],
+        "annotations": [_note("output: censored", x=last, y=0.02, yref="paper", textangle=-90,
+                              yanchor="bottom")],
     }  # fmt: skip
 
 

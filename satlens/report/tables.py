@@ -1,7 +1,7 @@
-"""Tables of an audit: pandas frames of the numbers, and text for the terminal, Markdown and the page.
+"""Tables of an audit: the numbers as words, for the terminal, for Markdown and for the page.
 
-The frames hold numbers as they are; a `Table` holds them as words and draws itself in any of the
-three ways. Everything is read from results (see `schema.json`); nothing is computed.
+A `Table` draws itself in any of the three ways. Everything is read from results (see
+`schema.json`); nothing is computed. The bare numbers are in `satlens.report.frames`.
 """
 
 import html
@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
+from satlens.report.detect_view import detect_table
 from satlens.report.words import (
+    KINDS,
     NULL_NAMES,
     count,
+    drawn_nulls,
     estimate,
     known,
     number,
@@ -22,8 +23,19 @@ from satlens.report.words import (
     part,
 )
 
+__all__ = [
+    "Table",
+    "coverage_table",
+    "detect_table",
+    "nulls_table",
+    "order_table",
+    "saturation_table",
+    "summary",
+    "tables_markdown",
+    "verdicts_text",
+]
+
 WIDTH = 100
-KINDS = ("trained", "untrained")
 
 
 @dataclass(frozen=True)
@@ -47,23 +59,30 @@ class Table:
 
     def text(self, width: int = WIDTH) -> str:
         """Aligned columns for the terminal; the note is wrapped, the columns are not."""
-        widths = [max(len(row[i]) for row in (self.head, *self.rows)) for i in range(len(self.head))]
+        widths = [
+            max(len(row[i]) for row in (self.head, *self.rows)) for i in range(len(self.head))
+        ]
         lines = [self.title]
         for row in (self.head, *self.rows):
             cells = [cell.ljust(w) if i < self.left else cell.rjust(w)
                      for i, (cell, w) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
             lines.append("  " + "  ".join(cells).rstrip())
-        return "\n".join(lines + textwrap.wrap(self.note, width, initial_indent="  ", subsequent_indent="  "))
+        return "\n".join(
+            lines + textwrap.wrap(self.note, width, initial_indent="  ", subsequent_indent="  ")
+        )
 
     def markdown(self) -> str:
         """A Markdown table under its title."""
         marks = [":--" if i < self.left else "--:" for i in range(len(self.head))]
         rows = [[cell.replace("|", "\\|") for cell in row] for row in (self.head, *self.rows)]
         lines = ["| " + " | ".join(row) + " |" for row in (rows[0], marks, *rows[1:])]
-        return f"**{self.title}**\n\n" + "\n".join(lines) + (f"\n\n{self.note}" if self.note else "")
+        return (
+            f"**{self.title}**\n\n" + "\n".join(lines) + (f"\n\n{self.note}" if self.note else "")
+        )
 
     def html(self) -> str:
         """A table element; everything is escaped."""
+
         def row(cells: Sequence[str], tag: str) -> str:
             return "<tr>" + "".join(
                 f'<{tag}{" class=word" if i < self.left else ""}>{html.escape(cell)}</{tag}>'
@@ -77,56 +96,12 @@ class Table:
         )
 
 
-def saturation_frame(results: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a rank, for the trained and the untrained model: layers, coverage, censoring, flips.
-
-    Intervals are in ``*_low`` and ``*_high``. Layers are 0 .. L-1, the state after block l.
-    """
-    rows = []
-    for kind in KINDS:
-        for entry in part(results, "saturation", kind, "ranks") or []:
-            row = {"model": kind, "rank": entry["rank"], "mean_layer": entry["mean_layer"]}
-            _spread(row, "mean_layer", entry["ci"])
-            row["median_layer"] = entry["median_layer"]
-            for name in ("coverage", "censored", "flips"):
-                row[name] = part(entry, name, "value")
-                _spread(row, name, part(entry, name, "ci"))
-            row["changes"] = entry.get("changes")
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def nulls_frame(results: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a null: concordance and strict tau over its draws, and the real model's excess."""
-    rows = []
-    for name in _nulls(results):
-        null = results["nulls"][name]
-        row = {"null": name, "draws": null["draws"]}
-        for stat in ("concordance", "strict_tau"):
-            row[stat] = null[stat]["mean"]
-            _spread(row, stat, (null[stat]["low"], null[stat]["high"]))
-        row["excess"] = null["excess"]["value"]
-        _spread(row, "excess", null["excess"]["ci"])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def verdicts_frame(results: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a verdict: the statement, what the numbers say, effect, interval, p and why."""
-    rows = []
-    for verdict in results["verdicts"]:
-        effect = verdict["effect"]
-        row = {key: verdict[key] for key in ("id", "statement", "verdict")}
-        row |= {"effect": effect["name"], "value": effect["value"]}
-        _spread(row, "value", effect["ci"])
-        rows.append(row | {"null": verdict.get("null"), "p": verdict["p"], "why": verdict["why"]})
-    return pd.DataFrame(rows)
-
-
 def saturation_table(results: Mapping[str, Any]) -> Table:
     """Mean saturation layer and censoring per rank, the trained model beside the untrained one."""
     trained = part(results, "saturation", "trained", "ranks") or []
-    fresh = {entry["rank"]: entry for entry in part(results, "saturation", "untrained", "ranks") or []}
+    fresh = {
+        entry["rank"]: entry for entry in part(results, "saturation", "untrained", "ranks") or []
+    }
     rows = []
     for entry in trained:
         row = [str(entry["rank"]), *_layer_cells(entry)]
@@ -141,6 +116,7 @@ def saturation_table(results: Mapping[str, Any]) -> Table:
         f"Layers are 0 .. {last}, the state after block l. Censored: the share of tokens seen fixed "
         f"only at the output (layer {last}); the mean counts them as {last} and is a lower bound. "
         "Brackets are intervals over documents.",
+        left=1,
     )  # fmt: skip
 
 
@@ -152,7 +128,7 @@ def coverage_table(results: Mapping[str, Any]) -> Table:
             shares = [_estimate(entry.get(name)) for name in ("coverage", "censored", "flips")]
             rows.append((kind, str(entry["rank"]), *shares, number(entry.get("changes"))))
     return Table(
-        "Coverage and flips per rank",
+        "Coverage and flips",
         ("model", "rank", "coverage", "censored", "flips", "changes per token"), tuple(rows),
         "Coverage: share of tokens fixed before the last layer. Flips: share that held its final token "
         "at some layer, lost it, and was fixed later. Changes: how often the token at this rank differs "
@@ -177,7 +153,7 @@ def order_table(results: Mapping[str, Any]) -> Table:
         ("  tokens it keeps", lambda o: _kept(part(o, "paper"))),
     )
     rows = tuple((name, *(cell(results["order"][kind]) for kind in kinds)) for name, cell in lines)
-    return Table("Are the ranks fixed in order?", ("statistic", *kinds), rows,
+    return Table("Order statistics", ("statistic", *kinds), rows,
                  "Concordance 0.5 is no order, 1 is every pair in order.", left=1)  # fmt: skip
 
 
@@ -186,14 +162,22 @@ def nulls_table(results: Mapping[str, Any]) -> Table:
     real = part(results, "order", "trained")
     rows = []
     if real:
-        rows.append(("this model", "", _estimate(real["concordance"], 3), _estimate(real["strict_tau"], 3), ""))
-    for name in _nulls(results):
+        rows.append(
+            (
+                "this model",
+                "",
+                _estimate(real["concordance"], 3),
+                _estimate(real["strict_tau"], 3),
+                "",
+            )
+        )
+    for name in drawn_nulls(results):
         null = results["nulls"][name]
         cells = [_draws(null[stat]) for stat in ("concordance", "strict_tau")]
         rows.append((NULL_NAMES[name], str(null["draws"]), *cells, _estimate(null["excess"], 3)))
     note = ("Brackets: the interval over documents for this model and the excess, the middle 95 % of the "
             "draws for a null. Excess: this model's concordance minus the null's.")  # fmt: skip
-    if not _nulls(results):
+    if not drawn_nulls(results):
         note = "No null was drawn in this run: the numbers have nothing to be held against."
     head = ("", "draws", "concordance", "strict tau", "excess")
     return Table("The statistic beside its nulls", head, tuple(rows), note, left=1)
@@ -220,7 +204,7 @@ def effect_words(verdict: Mapping[str, Any]) -> str:
     return words + (f", p {p_value(verdict['p'])}" if known(verdict["p"]) else "")
 
 
-def tables_text(results: Mapping[str, Any], width: int = WIDTH) -> str:
+def summary(results: Mapping[str, Any], width: int = WIDTH) -> str:
     """The whole audit for the terminal, at most ``width`` columns.
 
     Args:
@@ -236,24 +220,28 @@ def tables_text(results: Mapping[str, Any], width: int = WIDTH) -> str:
     parts += [table.text(width) for table in tables if table.rows]
     parts.append(verdicts_text(results, width))
     if results["notes"]:
-        parts.append("\n".join(["Notes", *(line for n in results["notes"] for line in _wrap(n, width, "  "))]))
+        parts.append(
+            "\n".join(
+                ["Notes", *(line for n in results["notes"] for line in _wrap(n, width, "  "))]
+            )
+        )
     return "\n\n".join(parts)
 
 
 def tables_markdown(results: Mapping[str, Any]) -> str:
     """The same tables in Markdown, for a README, an issue or a paper's appendix."""
-    tables = (saturation_table(results), order_table(results), nulls_table(results), coverage_table(results))
+    tables = (
+        saturation_table(results),
+        order_table(results),
+        nulls_table(results),
+        coverage_table(results),
+    )
     parts = [table.markdown() for table in tables if table.rows]
-    lines = [f"* **{v['verdict']}**: {v['statement']} {effect_words(v)}. {v['why']}" for v in results["verdicts"]]
+    lines = [
+        f"* **{v['verdict']}**: {v['statement']} {effect_words(v)}. {v['why']}"
+        for v in results["verdicts"]
+    ]
     return "\n\n".join([*parts, "**Verdicts**", "\n".join(lines)]) + "\n"
-
-
-def _nulls(results: Mapping[str, Any]) -> list[str]:
-    return [name for name in NULL_NAMES if part(results, "nulls", name)]
-
-
-def _spread(row: dict[str, Any], name: str, ends: Any) -> None:
-    row[f"{name}_low"], row[f"{name}_high"] = ends if ends else (None, None)
 
 
 def _estimate(entry: Any, digits: int = 2) -> str:
@@ -265,7 +253,9 @@ def _layer_cells(entry: Mapping[str, Any]) -> list[str]:
     median = entry.get("median_layer")
     return [
         estimate(entry.get("mean_layer"), entry.get("ci")),
-        number(median, 0 if known(median) and median == int(median) else 1) if known(median) else "-",
+        number(median, 0 if known(median) and median == int(median) else 1)
+        if known(median)
+        else "-",
         _estimate(entry.get("censored")),
     ]
 

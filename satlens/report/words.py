@@ -29,6 +29,10 @@ NULL_MEANING = {
 }
 
 
+KINDS = ("trained", "untrained")
+"""The two models of an audit, by their keys in the results."""
+
+
 def visible(text: str) -> str:
     r"""A token with everything in it to be seen: spaces, line ends, control and format characters.
 
@@ -47,7 +51,9 @@ def _seen(char: str) -> str:
     if unicodedata.category(char)[0] not in "CZ":
         return char
     code = ord(char)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    return (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
 
 
 def known(value: Any) -> bool:
@@ -120,3 +126,12 @@ def count(n: int, word: str) -> str:
     ('1 document', '2,000 tokens')
     """
     return f"{n:,} {word}{'' if n == 1 else 's'}"
+
+
+def drawn_nulls(results: Mapping[str, Any]) -> list[str]:
+    """The nulls that these results hold, in the order of the tables.
+
+    >>> drawn_nulls({"nulls": {"untrained": {"draws": 1}, "rotated": {"draws": 20}}})
+    ['rotated', 'untrained']
+    """
+    return [name for name in NULL_NAMES if part(results, "nulls", name)]

@@ -9,8 +9,8 @@ from satlens.saturation.events import SaturationEvents
 
 STORY = (
     "One day a small fox named Pip found a red ball by the river. He was so happy that he ran "
-    "to show his mom. \"Look, Mom!\" he said. \"I found a ball!\" His mom smiled and said, \"That "
-    "is a nice ball, Pip. Who does it belong to?\"\nPip did not know."
+    'to show his mom. "Look, Mom!" he said. "I found a ball!" His mom smiled and said, "That '
+    'is a nice ball, Pip. Who does it belong to?"\nPip did not know.'
 )
 HOSTILE = [
     "<script>alert(1)</script>", "</script>", '"quoted"', "'single'", "&amp;", "😀", "👩\u200d👧", "שלום",
@@ -46,7 +46,7 @@ def make_results(seed=0, docs=12, tokens=80, n_layers=16, k=5, untrained=True, n
         },
         "corpus": {"name": "bundled", "documents": docs, "tokens": docs * tokens, "split_documents": 1,
                    "windows": docs + 1, "sha256": "cd" * 32},
-        "settings": {"model": "tiny", "corpus": "bundled", "k": k, "seed": 0, "draws": 20, "out": "runs/tiny"},
+        "settings": {"model": "tiny", "corpus": "bundled", "k": k, "seed": 0, "draws": 20},
         "versions": {"satlens": "0.1.0", "transformer_lens": "3.9.0", "torch": "2.13.0", "python": "3.11"},
         "seconds": {"detect": 21.5, "nulls": 48.0, "order": 6.2},
         "saturation": {kind: _saturation(e) for kind, e in events.items()},
@@ -67,7 +67,9 @@ def make_heatmap(n_layers=16, k=5, positions=40, docs=2, texts=None, seed=0) -> 
     for doc in range(docs):
         tokens = [words[i % len(words)] for i in range(positions)]
         layer = np.clip(
-            np.rint(rng.normal(n_layers * 0.5, n_layers * 0.3, (positions, k)) + np.arange(k)), 0, n_layers - 1
+            np.rint(rng.normal(n_layers * 0.5, n_layers * 0.3, (positions, k)) + np.arange(k)),
+            0,
+            n_layers - 1,
         ).astype(int)
         top = []
         for i in range(positions):
@@ -75,7 +77,15 @@ def make_heatmap(n_layers=16, k=5, positions=40, docs=2, texts=None, seed=0) -> 
             noise = rng.integers(len(words), size=(n_layers, k))
             top.append([[final[r] if at >= layer[i, r] else words[noise[at, r]] for r in range(k)]
                         for at in range(n_layers)])  # fmt: skip
-        made.append({"doc": doc, "title": f"story {doc}", "tokens": tokens, "top": top, "layer": layer.tolist()})
+        made.append(
+            {
+                "doc": doc,
+                "title": f"story {doc}",
+                "tokens": tokens,
+                "top": top,
+                "layer": layer.tolist(),
+            }
+        )
     return made
 
 
@@ -94,9 +104,20 @@ def _saturation(events: SaturationEvents) -> dict:
             "flips": _estimate(0.2 + 0.1 * i), "changes": 2.0 + i,
         })  # fmt: skip
         low, high = np.clip(fixed - 0.03, 0, 1), np.clip(fixed + 0.03, 0, 1)
-        curves.append({"rank": i + 1, "fixed": fixed.tolist(), "ci_low": low.tolist(), "ci_high": high.tolist()})
+        curves.append(
+            {
+                "rank": i + 1,
+                "fixed": fixed.tolist(),
+                "ci_low": low.tolist(),
+                "ci_high": high.tolist(),
+            }
+        )
         histogram.append(np.bincount(s, minlength=events.n_layers).tolist())
-    return {"ranks": ranks, "survival": {"layers": layers.tolist(), "curves": curves}, "histogram": histogram}
+    return {
+        "ranks": ranks,
+        "survival": {"layers": layers.tolist(), "curves": curves},
+        "histogram": histogram,
+    }
 
 
 def _order(events: SaturationEvents, concordance: float) -> dict:
@@ -123,8 +144,10 @@ def _nulls(rng, k, n_layers) -> dict:
         draws = 3 if name == "untrained" else 20
         mean = np.clip(n_layers * 0.5 + np.arange(k) * 12 * (concordance - 0.5), 0, n_layers - 1)
         made[name] = {
-            "draws": draws, "concordance": _draws(rng, concordance, draws), "strict_tau": _draws(rng, tau, draws),
-            "excess": {"value": 0.69 - concordance, "ci": _ci(0.69 - concordance)}, "mean_layer": mean.tolist(),
+            "draws": draws, "concordance": _draws(rng, concordance, draws),
+            "strict_tau": _draws(rng, tau, draws),
+            "excess": {"value": 0.69 - concordance, "ci": _ci(0.69 - concordance)},
+            "mean_layer": mean.tolist(),
         }  # fmt: skip
     return made
 

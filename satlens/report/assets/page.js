@@ -2,6 +2,8 @@
 // Draws the charts and the token heatmap from the two JSON blocks of this page. Asks nothing of the network.
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const PRINTED_POSITIONS = 12; // columns of the heatmap, and
+  const PRINTED_WIDTH = 330; // pixels of a chart, that fit a sheet of A4 or letter paper
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const make = (tag, text, name) => {
     const element = document.createElement(tag);
@@ -37,21 +39,22 @@
       full[key] = { ...axis, ...own, title: { standoff: 8, font: { size: 13 }, ...title },
         tickfont: { ...axis.tickfont, ...own.tickfont } };
     }
-    return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 8, r: 12, t: 12, b: 8 },
+    return { modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--muted"), activecolor: color("--ink") }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 8, r: 12, t: 12, b: 8 },
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: color("--ink") },
       hoverlabel: { bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--ink") } },
       dragmode: false, ...full };
   };
 
   const charts = read("charts");
-  const draw = () => {
+  const draw = (width) => {
     const css = getComputedStyle(document.documentElement);
     const drawn = [...document.querySelectorAll("[data-chart]")].map((place) => {
       const chart = charts[place.dataset.chart];
       const layout = withDefaults(paint(chart.layout, css), css);
       layout.height = chart.height || 340;
+      if (width) Object.assign(layout, { width, autosize: false });
       return Plotly.react(place, paint(chart.data, css), layout, {
-        responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtons: [["toImage"]],
+        responsive: true, displaylogo: false, displayModeBar: true, modeBarButtons: [["toImage"]],
         toImageButtonOptions: { format: "svg", filename: place.dataset.chart } });
     });
     return Promise.all(drawn);
@@ -73,7 +76,7 @@
     const cell = make("td", doc.words[word]);
     cell.dataset.layer = layer;
     cell.dataset.position = position;
-    if (layer === last && from === last && last > 0) cell.className = "censored";
+    if (layer === last && from === last) cell.className = "censored";
     else if (layer >= from) cell.className = layer === from ? "fixed start" : "fixed";
     else if (word === final[rank]) cell.className = "held";
     else if (final.includes(word)) cell.className = "near";
@@ -124,7 +127,7 @@
       const item = make("li");
       item.append(make("bdi", doc.words[word]));
       if (layer >= from) item.className = "final";
-      const censored = from === top.length - 1 && top.length > 1;
+      const censored = from === top.length - 1;
       item.append(censored ? " (only at the output)" : layer >= from ? ` (fixed from layer ${from})` : "");
       list.append(item);
     });
@@ -187,8 +190,14 @@
   };
 
   if (documents.length) startHeatmap();
+  // Paper is light and narrower than the window; the charts are drawn anew for it, and for the screen after.
+  const forPaper = (on) => {
+    document.documentElement.toggleAttribute("data-print", on);
+    if (documents.length) show(on ? PRINTED_POSITIONS : Infinity);
+    draw(on ? PRINTED_WIDTH : undefined);
+  };
   draw().then(() => document.documentElement.setAttribute("data-ready", "yes"));
-  dark.addEventListener("change", draw);
-  addEventListener("beforeprint", () => { if (documents.length) show(12); draw(); });
-  addEventListener("afterprint", () => { if (documents.length) show(Infinity); draw(); });
+  dark.addEventListener("change", () => draw());
+  addEventListener("beforeprint", () => forPaper(true));
+  addEventListener("afterprint", () => forPaper(false));
 })();

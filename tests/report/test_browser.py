@@ -1,0 +1,213 @@
+"""The page in a real browser: it draws itself, answers to the pointer, and asks nothing of anyone."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from satlens.report.captions import CHARTS
+from satlens.report.page import write_page
+from tests.report.example import HOSTILE, make_heatmap, make_results
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium with no way out to the network."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium with its chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    running = webdriver.Chrome(options=options, service=service)
+    yield running
+    running.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A page of ordinary documents and one of hostile tokens."""
+    folder = tmp_path_factory.mktemp("page")
+    hostile = make_heatmap(texts=HOSTILE, positions=len(HOSTILE), docs=1)
+    hostile[0]["title"] = "hostile </script><script>document.title = 'taken'</script>"
+    return write_page(make_results(), [*make_heatmap(docs=2), *hostile], folder / "report.html")
+
+
+def wait(browser, script, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = browser.execute_script(f"return {script}")
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"still not true after {seconds} s: {script}")
+
+
+def open_page(browser, path, width=1280, theme="light"):
+    """Open the page at a width and in a theme; the logs of what came before are thrown away."""
+    phone = width < 600
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": phone}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": scheme})
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    wait(browser, "document.documentElement.getAttribute('data-ready')")
+
+
+def requests(browser):
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    failed = [m["params"] for m in messages if m["method"] == "Network.loadingFailed"]
+    return [entry["request"]["url"] for entry in asked], failed
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_draws_without_an_error_a_request_or_a_sideways_scroll(browser, page, width, theme):
+    open_page(browser, page, width, theme)
+    for name in CHARTS:
+        assert browser.execute_script(
+            f"return document.querySelectorAll('[data-chart={name}] .main-svg').length"
+        ), name
+    assert browser.get_log("browser") == []
+    asked, failed = requests(browser)
+    assert asked and not failed
+    assert [url for url in asked if not url.startswith((page.as_uri(), "data:", "blob:"))] == []
+    wide = browser.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= width
+    paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(255, 255, 255)") == (theme == "light")
+
+
+def test_a_request_is_refused_by_the_page_itself(browser, page):
+    open_page(browser, page)
+    answer = browser.execute_async_script(
+        "const done = arguments[0];"
+        "fetch('https://example.org/').then(() => done('went'), () => done('refused'));"
+    )
+    assert answer == "refused"
+    assert any(
+        "Content Security Policy" in entry["message"] for entry in browser.get_log("browser")
+    )
+
+
+def cell(browser, layer, position):
+    return browser.find_element(
+        "css selector", f'#heatmap td[data-layer="{layer}"][data-position="{position}"]'
+    )
+
+
+def pick(browser, what, value):
+    """Choose a document or a rank, as a reader does."""
+    browser.execute_script(
+        "const chosen = document.getElementById(arguments[0]); chosen.value = arguments[1];"
+        "chosen.dispatchEvent(new Event('change'));",
+        f"pick-{what}",
+        value,
+    )
+
+
+def tip(browser):
+    return wait(
+        browser,
+        "!document.getElementById('tip').hidden && document.getElementById('tip').innerText",
+    )
+
+
+def test_pointing_at_a_cell_shows_the_ranking_there(browser, page):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    open_page(browser, page)
+    document = make_heatmap(docs=2)[0]
+    browser.execute_script("document.getElementById('tokens').scrollIntoView()")
+    ActionChains(browser).move_to_element(cell(browser, 3, 4)).perform()
+    words = tip(browser)
+    assert "layer 3, position 4" in words
+    for word in document["top"][4][3]:
+        assert word.replace(" ", "·") in words
+    box = browser.execute_script(
+        "return document.getElementById('tip').getBoundingClientRect().toJSON()"
+    )
+    assert box["left"] >= 0 and box["right"] <= 1280 and box["bottom"] <= 900
+
+
+def test_arrow_keys_move_and_escape_closes(browser, page):
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, page)
+    heatmap = browser.find_element("id", "heatmap")
+    for key in (Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT):
+        heatmap.send_keys(key)
+        tip(browser)
+    wait(browser, "document.getElementById('tip').innerText.includes('layer 14, position 1')")
+    heatmap.send_keys(Keys.ESCAPE)
+    wait(browser, "document.getElementById('tip').hidden")
+
+
+def test_every_cell_is_marked_by_its_saturation_layer(browser, page):
+    open_page(browser, page)
+    document, last = make_heatmap(docs=2)[1], 15
+    for rank in (0, 4):
+        pick(browser, "document", 1)
+        pick(browser, "rank", rank)
+        marks = browser.execute_script(
+            "return [...document.querySelectorAll('#heatmap td')].map((c) =>"
+            "[Number(c.dataset.position), Number(c.dataset.layer), c.className, c.textContent]);"
+        )
+        assert len(marks) == 40 * 16
+        for position, layer, name, text in marks:
+            from_layer = document["layer"][position][rank]
+            assert ("fixed" in name or "censored" in name) == (layer >= from_layer)
+            assert ("start" in name) == (layer == from_layer != last)
+            assert ("censored" in name) == (layer == from_layer == last)
+            assert text == document["top"][position][layer][rank].replace(" ", "·").replace(
+                "\n", "⏎"
+            )
+
+
+def test_hostile_tokens_stay_text(browser, page):
+    open_page(browser, page)
+    pick(browser, "document", 2)
+    heads = browser.find_elements("css selector", "#heatmap thead bdi")
+    texts = [head.get_attribute("textContent") for head in heads]
+    assert "<script>alert(1)</script>" in texts and "\\ud800" in texts and "שלום" in texts
+    assert browser.title == "tiny: satlens audit"
+    assert browser.find_elements("css selector", "#heatmap script") == []
+    assert browser.get_log("browser") == []
+
+
+def test_it_prints_on_light_paper(browser, page):
+    open_page(browser, page, theme="dark")
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    wait(browser, "document.querySelectorAll('#heatmap table').length === 4")
+    paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(255, 255, 255)"
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    wait(browser, "document.querySelectorAll('#heatmap table').length === 1")
+    assert browser.get_log("browser") == []
+
+
+def test_one_of_everything_still_draws(browser, tmp_path):
+    results = make_results(docs=1, tokens=1, n_layers=1, k=1, untrained=False, nulls=False)
+    path = write_page(
+        results, make_heatmap(n_layers=1, k=1, positions=1, docs=1), tmp_path / "r.html"
+    )
+    open_page(browser, path, 390)
+    assert browser.get_log("browser") == []
+    assert cell(browser, 0, 0).get_attribute("class") == "censored"
