@@ -57,7 +57,7 @@ $(DOCS_READY): $(READY)
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-tl[0-9]* runs/tiny docs/_build docs/jupyter_execute
+	rm -rf .venv .venv-tl[0-9]* runs/tiny docs/_build docs/_made docs/jupyter_execute
 	rm -rf .pytest_cache .ruff_cache .hypothesis .benchmarks
 	-test ! -d runs || rmdir --ignore-fail-on-non-empty runs
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""Sphinx settings. Two pages are made here from what they describe, so that they cannot disagree:
+the keys of results.json from the schema, and the notebook from the tutorial's source.
+"""
+
+import json
+import os
+import sys
+import zlib
+from pathlib import Path
+
+import jupytext
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+MADE = DOCS / "_made"
+sys.path[:0] = [str(ROOT), str(DOCS)]
+# The notebook runs from docs/_made and imports the recipes beside the tutorials.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+from schema_table import keys_of_results  # noqa: E402
+
+from satlens.version import __version__  # noqa: E402
+
+project = "satlens"
+author = copyright = "The satlens developers"
+version = release = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build", "jupyter_execute", "_made/*.md"]
+html_theme = "furo"
+html_title = f"satlens {version}"
+default_role = "code"
+myst_enable_extensions = ["dollarmath", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # shapes are in the docstrings
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+nb_execution_mode = "force"
+nb_execution_timeout = 180
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+# Progress bars and third-party notes are not part of the tutorial; an error raises and stops the build.
+nb_output_stderr = "remove"
+
+
+def made() -> None:
+    """Write the generated pages."""
+    MADE.mkdir(exist_ok=True)
+    schema = json.loads((ROOT / "satlens/report/schema.json").read_text(encoding="utf-8"))
+    (MADE / "results_keys.md").write_text(keys_of_results(schema), encoding="utf-8")
+    for source in sorted((ROOT / "tutorials").glob("[0-9]*.py")):
+        jupytext.write(jupytext.read(source), MADE / f"{source.stem}.ipynb", fmt="ipynb")
+
+
+def local_inventory() -> str:
+    """The one page of TransformerLens' documentation that ours points to, for builds offline."""
+    head = "# Sphinx inventory version 2\n# Project: TransformerLens\n# Version: \n"
+    head += "# The remainder of this file is compressed using zlib.\n"
+    entries = "index std:doc -1 index.html TransformerLens\n"
+    path = MADE / "transformer_lens.inv"
+    path.write_bytes(head.encode() + zlib.compress(entries.encode()))
+    return str(path)
+
+
+made()
+# The real inventory where it can be had, else the local one: an offline build warns of nothing.
+intersphinx_mapping = {
+    "transformer_lens": (
+        "https://transformerlensorg.github.io/TransformerLens/",
+        (None, local_inventory()),
+    )
+}
+intersphinx_timeout = 5
