@@ -42,7 +42,7 @@ def audit(
         out: the folder to write: report.html, results.json, events.parquet, settings.yaml.
         corpus: "bundled", a text file, or a folder of .txt files.
         k: ranks to follow.
-        max_tokens: take whole documents, in order, up to this many tokens.
+        max_tokens: read the first documents, up to this many tokens.
         null_tokens: draw the nulls for the first documents, up to this many tokens.
         draws: draws of each null model (20 or more).
         untrained_seeds: untrained models to stand beside the trained one.
@@ -55,7 +55,9 @@ def audit(
     from satlens.audit import AuditSettings, run_audit
 
     if (settings is None) == (model is None):
-        raise InputError("Give a MODEL, or --from DIR/settings.yaml to repeat a run; one of the two.")
+        raise InputError(
+            "Give a MODEL, or --from DIR/settings.yaml to repeat a run; one of the two."
+        )
     asked = (
         AuditSettings.read(settings)
         if settings is not None
@@ -83,7 +85,7 @@ def detect(
         k: ranks to follow.
     """
     import satlens
-    from satlens.report.tables import detect_table
+    from satlens.report.detect_view import detect_table
 
     wrapped = satlens.wrap(satlens.load_model(model))
     events = satlens.detect(wrapped, sys.stdin.read() if text == "-" else text, k=k)

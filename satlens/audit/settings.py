@@ -25,8 +25,8 @@ class AuditSettings:
     Attributes:
         model: "tiny", a Hugging Face name, or a folder.
         corpus: "bundled", a text file, or a folder of .txt files.
-        k: ranks to follow.
-        max_tokens: whole documents are taken, in order, until this many tokens are reached.
+        k: ranks to follow; an order needs two.
+        max_tokens: whole windows are read, in order, until this many tokens are reached.
         null_tokens: the nulls are drawn for the first documents, up to this many tokens.
         draws: draws of each null.
         untrained_seeds: how many freshly initialised models stand beside the trained one.
@@ -47,7 +47,7 @@ class AuditSettings:
     separator: str = SEPARATOR
 
     def __post_init__(self) -> None:
-        least = {"k": 1, "max_tokens": 1, "null_tokens": 1, "draws": 20, "untrained_seeds": 1,
+        least = {"k": 2, "max_tokens": 1, "null_tokens": 1, "draws": 20, "untrained_seeds": 1,
                  "seed": 0, "batch_size": 1}  # fmt: skip
         for name, floor in least.items():
             if getattr(self, name) < floor:
@@ -79,9 +79,7 @@ class AuditSettings:
             )
         for name, value in found.items():
             if type(value) is not types[name]:
-                raise InputError(
-                    f"{path}: {name} must be {types[name].__name__}, found {value!r}."
-                )
+                raise InputError(f"{path}: {name} must be {types[name].__name__}, found {value!r}.")
         return AuditSettings(**found)
 
 
@@ -107,7 +105,9 @@ def output_folder(out: str | Path, settings: AuditSettings, overwrite: bool) -> 
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"Could not write the run to {out}: {error.strerror or error}.") from error
+        raise OutputError(
+            f"Could not write the run to {out}: {error.strerror or error}."
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -16,6 +16,8 @@ class Lens(Protocol):
     name: str
     """For tables and settings."""
 
-    def scores(self, resid: Float[Tensor, "*batch d"], layer: int) -> Float[Tensor, "*batch output"]:
+    def scores(
+        self, resid: Float[Tensor, "*batch d"], layer: int
+    ) -> Float[Tensor, "*batch output"]:
         """The scores at the state ``resid`` after block ``layer``; rows are independent."""
         ...

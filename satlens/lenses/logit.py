@@ -27,6 +27,8 @@ class LogitLens:
     model: ResidualModel
     name: str = "logit"
 
-    def scores(self, resid: Float[Tensor, "*batch d"], layer: int) -> Float[Tensor, "*batch output"]:
+    def scores(
+        self, resid: Float[Tensor, "*batch d"], layer: int
+    ) -> Float[Tensor, "*batch output"]:
         """``r(resid)``, whatever the layer."""
         return self.model.readout(resid)

@@ -12,8 +12,9 @@ so every position is read once. The BOS of a later window stands for no position
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -67,6 +68,16 @@ class Batches:
     def n_tokens(self) -> int:
         """Positions that count, over all batches."""
         return sum(int(row.real.sum()) for row in self.rows)
+
+    def first(self, tokens: int) -> "Batches":
+        """The same without the rows after the one that reaches this many positions.
+
+        Rows are taken in order of document, whole windows at a time, so a limit does not favour
+        long documents, which are read first.
+        """
+        reached = np.cumsum([int(row.real.sum()) for row in self.rows])
+        kept = self.rows[: int(np.searchsorted(reached, tokens)) + 1]
+        return replace(self, rows=kept, n_documents=len({row.doc for row in kept}), note=None)
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_K
 from satlens.lenses import Lens, LogitLens
-from satlens.models import wrap
+from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel, States
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.ranking import check_k, top_ids
@@ -83,10 +83,15 @@ def stream(
     include_bos: bool = False,
     progress: bool = False,
 ) -> Iterator[tuple[States, SaturationEvents]]:
-    """`detect` batch by batch, with the states: for what does not fit in memory at once."""
+    """`detect` batch by batch, with the states: for what does not fit in memory at once.
+
+    ``inputs`` may also be `Batches` made before, to read the same rows with several models.
+    """
     model = wrap(model)
     check_k(k, model.n_outputs)
-    batches = model.batches(inputs, batch_size, include_bos)
+    batches = (
+        inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size, include_bos)
+    )
     with tqdm(desc=f"detect ({model.name})", unit=" tokens", disable=not progress) as bar:
         for batch in batches:
             if not batch.real.any():

@@ -69,7 +69,9 @@ class SaturationEvents:
         own(self, "doc", _own("doc", self.doc, np.int64, 1))
         own(self, "pos", _own("pos", self.pos, np.int32, 1))
         unknown = np.full(len(self.doc), -1)
-        own(self, "input", _own("input", unknown if self.input is None else self.input, np.int32, 1))
+        own(
+            self, "input", _own("input", unknown if self.input is None else self.input, np.int32, 1)
+        )
         if self.top is not None:
             own(self, "top", _own("top", self.top, np.int32, 3))
         own(self, "settings", MappingProxyType(dict(self.settings)))
@@ -88,8 +90,10 @@ class SaturationEvents:
                     f"{self.n_layers} layers it must be {shape}."
                 )
         if k < 1 or self.n_layers < 1:
-            raise InputError(f"SaturationEvents needs k >= 1 and n_layers >= 1, got {k}, {self.n_layers}.")
-        if n and not (0 <= self.layer.min() and self.layer.max() < self.n_layers):
+            raise InputError(
+                f"SaturationEvents needs k >= 1 and n_layers >= 1, got {k}, {self.n_layers}."
+            )
+        if n and not (self.layer.min() >= 0 and self.layer.max() < self.n_layers):
             raise InputError(
                 f"Saturation layers must be 0 .. {self.n_layers - 1}; found "
                 f"{self.layer.min()} .. {self.layer.max()}."
@@ -157,7 +161,9 @@ class SaturationEvents:
         columns = {name: np.concatenate([getattr(p, name) for p in parts])
                    for name in ("layer", "token", "doc", "pos", "input")}  # fmt: skip
         top = None if first.top is None else np.concatenate([p.top for p in parts])
-        return SaturationEvents(**columns, n_layers=first.n_layers, top=top, settings=first.settings)
+        return SaturationEvents(
+            **columns, n_layers=first.n_layers, top=top, settings=first.settings
+        )
 
     def to_frame(self):
         """A pandas frame, one row a (token, rank): doc, pos, input, rank (from 1), token, layer, censored."""

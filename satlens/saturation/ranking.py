@@ -1,6 +1,5 @@
 """The ranking of scores, with one rule for ties on every path: the lower id comes first."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 

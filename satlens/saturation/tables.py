@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +52,9 @@ def _schema(events: SaturationEvents) -> pa.Schema:
 def _table(events: SaturationEvents, schema: pa.Schema) -> pa.Table:
     columns = [events.doc, events.pos, events.input]
     columns += [*events.layer.T, *events.token.T]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=False)]
+    arrays = [
+        pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=False)
+    ]
     if events.top is not None:
         flat = pa.array(events.top.reshape(-1))
         arrays.append(pa.FixedSizeListArray.from_arrays(flat, events.n_layers * events.k))

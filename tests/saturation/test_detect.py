@@ -57,7 +57,12 @@ def stacks(draw):
     outputs = draw(st.integers(2, 40))
     dtype = draw(st.sampled_from([torch.float32, torch.bfloat16]))
     stack = Stack(
-        draw(st.integers(1, 6)), draw(st.integers(1, 8)), outputs, dtype, draw(st.booleans()), generator
+        draw(st.integers(1, 6)),
+        draw(st.integers(1, 8)),
+        outputs,
+        dtype,
+        draw(st.booleans()),
+        generator,
     )
     lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
     docs = [torch.randint(outputs, (n,), generator=generator) for n in lengths]
@@ -110,14 +115,14 @@ def test_padding_on_either_side_and_none_give_the_same_events():
     model = random_hooked(n_layers=4, d=16, vocab=60, seed=0)
     docs = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
     width = max(map(len, docs))
-    pads = [[0] * (width - len(doc)) for doc in docs]
+    pairs = [(doc, [0] * (width - len(doc))) for doc in docs]
     left = {
-        "input_ids": torch.tensor([p + d for d, p in zip(docs, pads, strict=True)]),
-        "attention_mask": torch.tensor([[0] * len(p) + [1] * len(d) for d, p in zip(docs, pads, strict=True)]),
+        "input_ids": torch.tensor([pad + doc for doc, pad in pairs]),
+        "attention_mask": torch.tensor([[0] * len(pad) + [1] * len(doc) for doc, pad in pairs]),
     }
     right = {
-        "input_ids": torch.tensor([d + p for d, p in zip(docs, pads, strict=True)]),
-        "attention_mask": torch.tensor([[1] * len(d) + [0] * len(p) for d, p in zip(docs, pads, strict=True)]),
+        "input_ids": torch.tensor([doc + pad for doc, pad in pairs]),
+        "attention_mask": torch.tensor([[1] * len(doc) + [0] * len(pad) for doc, pad in pairs]),
     }
     ragged = satlens.detect(model, docs)
     assert ragged.doc.tolist() == [0] * 5 + [1] * 2 + [2] * 3

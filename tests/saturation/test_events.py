@@ -9,7 +9,7 @@ from satlens.saturation.tables import events_writer
 
 
 @st.composite
-def events(draw, trajectory=st.booleans()):
+def events(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     n, k, n_layers = draw(st.integers(1, 30)), draw(st.integers(1, 6)), draw(st.integers(1, 300))
     return SaturationEvents(
@@ -19,7 +19,7 @@ def events(draw, trajectory=st.booleans()):
         pos=rng.integers(1000, size=n),
         n_layers=n_layers,
         input=rng.integers(50_000, size=n),
-        top=rng.integers(50_000, size=(n, n_layers, k)) if draw(trajectory) else None,
+        top=rng.integers(50_000, size=(n, n_layers, k)) if draw(st.booleans()) else None,
         settings={"model": "m", "k": k},
     )
 

@@ -5,7 +5,9 @@ from satlens.survey import read_corpus
 
 
 def test_separators_cut_and_empty_documents_go(tmp_path):
-    (tmp_path / "a.txt").write_text("One.\n<|endoftext|>\n\n<|endoftext|>\nTwo\nlines.\n<|endoftext|>\n")
+    (tmp_path / "a.txt").write_text(
+        "One.\n<|endoftext|>\n\n<|endoftext|>\nTwo\nlines.\n<|endoftext|>\n"
+    )
     assert read_corpus(tmp_path / "a.txt").documents == ("One.", "Two\nlines.")
 
 

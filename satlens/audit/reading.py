@@ -1,0 +1,65 @@
+"""What an audit reads of a corpus: whole windows, in order, up to a number of tokens."""
+
+from dataclasses import dataclass
+
+from satlens.audit.settings import AuditSettings
+from satlens.errors import InputError
+from satlens.models import Batches, ResidualModel
+from satlens.survey.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The rows to read, and what was left out.
+
+    Attributes:
+        batches: the windows that are read, as `satlens.saturation.detect.stream` takes them.
+        split: documents of more than one window.
+        null_documents: the first documents, which the nulls are drawn for.
+        notes: what a reader must know of the choice.
+    """
+
+    corpus: Corpus
+    batches: Batches
+    split: int
+    null_documents: frozenset[int]
+    notes: tuple[str, ...]
+
+
+def read(model: ResidualModel, corpus: Corpus, settings: AuditSettings) -> Reading:
+    """The windows of the corpus, in order, until ``max_tokens`` positions are reached.
+
+    Raises:
+        InputError: the model reads no text, or a document has no tokens.
+    """
+    if model.tokenizer is None:
+        raise InputError(
+            f"{model.name} has no tokenizer, and an audit reads text: put its tokenizer files into "
+            "the model's folder, or call satlens.detect with token ids."
+        )
+    every = model.batches(list(corpus.documents), settings.batch_size)
+    batches = every.first(settings.max_tokens)
+    windows: dict[int, int] = {}
+    for row in batches.rows:
+        windows[row.doc] = windows.get(row.doc, 0) + 1
+    split = sum(count > 1 for count in windows.values())
+    notes = []
+    if len(batches.rows) < len(every.rows):
+        notes.append(
+            f"Read {len(windows):,} of {len(corpus.documents):,} documents: they reach max_tokens = "
+            f"{settings.max_tokens:,}."
+        )
+    if split:
+        notes.append(
+            f"{split:,} documents are longer than the context of {model.context} tokens and were read "
+            f"in windows; a window does not see the one before."
+        )
+    if len(windows) < 2:
+        notes.append(
+            "One document only: documents are the unit of every interval, so there are none. A "
+            "--separator cuts a long text into documents."
+        )
+    null_documents = {row.doc for row in batches.first(settings.null_tokens).rows}
+    if len(windows) > 1:  # a path is exchanged with another document's
+        null_documents |= set(list(windows)[:2])
+    return Reading(corpus, batches, split, frozenset(null_documents), tuple(notes))
