@@ -10,7 +10,8 @@ from satlens.order.nulls import (
     permuted_draws,
     untrained_draws,
 )
-from satlens.order.resampling import Estimate, Intervals, Test
+from satlens.order.permutation import Test
+from satlens.order.resampling import Estimate, Intervals
 from satlens.order.summary import OrderReport, report
 from satlens.order.survival import Coverage, Flips, Survival, coverage, flips, survival
 from satlens.order.tau import PaperTau, paper_tau, strict_tau

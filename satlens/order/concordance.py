@@ -14,18 +14,14 @@ from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.order.pairs import COMPARABLE, CONCORDANT, TIED, check_ranks, pair_counts, rank_pairs
-from satlens.order.resampling import (
-    DRAWS,
-    LEVEL,
-    Estimate,
+from satlens.order.permutation import (
     Test,
-    bootstrap,
-    by_document,
     check_alternative,
     permutation_p,
     permuted_ascents,
     sign_flip,
 )
+from satlens.order.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 from satlens.saturation.events import SaturationEvents
 
 

@@ -119,7 +119,7 @@ def excess(
     )
     documents, n, m = sums.shape
 
-    def difference(s: Float[ndarray, "... n*m"]) -> Float[ndarray, "... 1"]:
+    def difference(s: Float[ndarray, "... nm"]) -> Float[ndarray, "... 1"]:
         values = g.of_sums(s.reshape(*s.shape[:-1], n, m))
         return values[..., :1] - values[..., 1:].mean(-1, keepdims=True)
 

@@ -27,10 +27,10 @@ _REDRAWS = 20
 
 @dataclass(frozen=True)
 class Paths:
-    """What the nulls keep of the real states of some tokens."""
+    """What the nulls keep of the real states of some tokens; the step axis is L - 1 long."""
 
     end: Float[Tensor, "token d"]
-    away: Float[Tensor, "layer-1 token d"]
+    away: Float[Tensor, "step token d"]
 
     @staticmethod
     def of(resid: Float[Tensor, "layer token d"]) -> "Paths":
@@ -39,22 +39,22 @@ class Paths:
         return Paths(end=resid[-1].clone(), away=resid[:-1] - resid[-1])
 
     @cached_property
-    def norms(self) -> Float[Tensor, "layer-1 token 1"]:
+    def norms(self) -> Float[Tensor, "step token 1"]:
         """``|d_l|``: the distance to the end after each block but the last."""
         return self.away.norm(dim=-1, keepdim=True)
 
     @cached_property
-    def steps(self) -> Float[Tensor, "layer-1 token 1"]:
+    def steps(self) -> Float[Tensor, "step token 1"]:
         """``n_l``: the length of the step from layer l to l + 1."""
         following = torch.cat([self.away[1:], torch.zeros_like(self.away[-1:])])
         return (following - self.away).norm(dim=-1, keepdim=True)
 
     @cached_property
-    def triangle(self) -> Float[Tensor, "token r layer-1"]:
+    def triangle(self) -> Float[Tensor, "token r step"]:
         """T of D = Q T, D the d_l as columns: all norms and angles among them, r = min(L - 1, d)."""
         return torch.linalg.qr(self.away.permute(1, 2, 0), mode="r").R
 
-    def ending(self, away: Float[Tensor, "layer-1 token d"]) -> Float[Tensor, "layer token d"]:
+    def ending(self, away: Float[Tensor, "step token d"]) -> Float[Tensor, "layer token d"]:
         """The states ``h_end + away``, and ``h_end`` itself behind them."""
         states = self.end.repeat(len(away) + 1, 1, 1)
         states[:-1] += away

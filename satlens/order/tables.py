@@ -8,6 +8,7 @@ import numpy as np
 from satlens.order.resampling import Estimate, Intervals, finite
 
 if TYPE_CHECKING:
+    from satlens.order.excess import Excess
     from satlens.order.summary import OrderReport
 
 
@@ -94,14 +95,15 @@ def _null(report: "OrderReport", kind: str) -> dict[str, Any]:
     of = report.excess[kind]
     return {
         "draws": len(of["concordance"].draws),
-        "concordance": _draws(of["concordance"].draws),
-        "strict_tau": _draws(of["strict_tau"].draws),
+        "concordance": _draws(of["concordance"]),
+        "strict_tau": _draws(of["strict_tau"]),
         "excess": of["concordance"].estimate.to_dict(),
         "mean_layer": _numbers(report.null_mean_layer[kind]),
     }
 
 
-def _draws(values: np.ndarray) -> dict[str, Any]:
+def _draws(of: "Excess") -> dict[str, Any]:
+    values = of.draws
     known = values[~np.isnan(values)]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     mean = known.mean() if len(known) else np.nan
@@ -110,6 +112,7 @@ def _draws(values: np.ndarray) -> dict[str, Any]:
         "low": finite(low),
         "high": finite(high),
         "values": _numbers(values),
+        "real": finite(of.real),
     }
 
 

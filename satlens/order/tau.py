@@ -16,7 +16,8 @@ from scipy import stats
 from satlens.conventions import DEFAULT_SEED, is_censored
 from satlens.errors import InputError
 from satlens.order.pairs import CONCORDANT, check_ranks, pair_counts, rank_pairs
-from satlens.order.resampling import LEVEL, check_draws, permutation_p, permuted_ascents
+from satlens.order.permutation import permutation_p, permuted_ascents
+from satlens.order.resampling import LEVEL, check_draws
 from satlens.saturation.events import SaturationEvents
 
 PAPER_NOTE = (
