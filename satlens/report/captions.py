@@ -41,10 +41,10 @@ CAPTIONS = {
     ),
     "rank_to_place": Caption(
         "Place of each rank's saturation layer",
-        "For each rank, the mean place of its saturation layer among the token's own; on the diagonal "
-        "every token would be in perfect order, on the flat line there is none.",
-        "any path that converges rises here, so a rise alone is no finding; "
-        "censored ranks share the last places.",
+        "As published: for each rank, the mean place of its saturation layer among the token's own; on "
+        "the diagonal every token would be in perfect order.",
+        "any path that converges rises here, so a rise alone is no finding; ranks fixed only at the output "
+        "are left out and equal layers share the lowest place, which pulls every line down.",
     ),
     "pairs": Caption(
         "Concordance of each pair of ranks",
@@ -55,8 +55,9 @@ CAPTIONS = {
     "concordance": Caption(
         "Concordance against its nulls",
         "The point is this model with its interval over documents; each tick is one draw of a null, the "
-        "bar its middle 95 %. Concordance is the share of comparable pairs of ranks fixed in order, a "
-        "tie counting half and pairs with both ranks censored left out.",
+        "bar its middle 95 %, an open circle this model on that null's own tokens. Concordance is the share "
+        "of comparable pairs of ranks fixed in order, a tie counting half; pairs with both ranks censored "
+        "are not comparable.",
         "a null far to the left only says that it is weak; hold the point against the path nulls.",
     ),
     "excess": Caption(

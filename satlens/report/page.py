@@ -112,7 +112,8 @@ def _tiles(results: Mapping[str, Any]) -> str:
     last = results["model"]["n_layers"] - 1
     made = (
         (number(order.get("value"), 3), f"concordance {_between(order, 3)}; 0.5 is no order"),
-        (number(strict.get("value"), 3), f"excess over {against} {_between(strict, 3)}"),
+        (number(strict.get("value"), 3, sign=True),
+         f"excess over {against} {_between(strict, 3, sign=True)}"),
         (f"{number(ranks[0].get('mean_layer'), 1)} of {last}",
          f"mean saturation layer of rank 1 {_between(ranks[0] | {'value': 0}, 1)}"),
         (number(part(ranks[-1], "censored", "value")),
@@ -123,9 +124,13 @@ def _tiles(results: Mapping[str, Any]) -> str:
     )
 
 
-def _between(entry: Mapping[str, Any], digits: int) -> str:
+def _between(entry: Mapping[str, Any], digits: int, sign: bool = False) -> str:
     ends = entry.get("ci")
-    return f"({number(ends[0], digits)} to {number(ends[1], digits)})" if ends else "(no interval)"
+    return (
+        f"({number(ends[0], digits, sign)} to {number(ends[1], digits, sign)})"
+        if ends
+        else "(no interval)"
+    )
 
 
 def _facts(results: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def rank_to_place(results: Mapping[str, Any]) -> Chart | None:
     data = [
         guide | {"x": ranks, "y": ranks, "name": "perfect order",
                  "line": {"color": "--null", "dash": "dot", "width": 1}},
-        guide | {"x": [1, k], "y": [middle] * 2, "name": "no order",
+        guide | {"x": [1, k], "y": [middle] * 2, "name": "no order, no ties",
                  "line": {"color": "--null", "dash": "dash", "width": 1}},
     ]  # fmt: skip
     for kind in ("untrained", "trained"):
@@ -131,6 +131,12 @@ def against_nulls(results: Mapping[str, Any], statistic: str) -> Chart | None:
                      "marker": {"symbol": "line-ns-open", "size": 10, "color": "--ink/0.7",
                                 "line": {"width": 1}},
                      "hovertemplate": f"{row}<br>one draw: %{{x:.3f}}<extra></extra>"})  # fmt: skip
+        if known(draws.get("real")) and draws["real"] != real["value"]:
+            # A null drawn for a part of the tokens is held against the model on that part.
+            data.append({"type": "scatter", "mode": "markers", "x": [draws["real"]], "y": [row],
+                         "marker": {"symbol": "circle-open", "size": 9, "color": "--model"},
+                         "hovertemplate": f"{row}<br>this model, same tokens: %{{x:.3f}}"
+                                          "<extra></extra>"})  # fmt: skip
     data.append(_point(real, "this model", "--model"))
     rows = ["this model", *(NULL_NAMES[name] for name in names)]
     shapes = [_vline(real["value"], "--model")]
@@ -145,7 +151,10 @@ def excess(results: Mapping[str, Any]) -> Chart | None:
     names = [name for name in NULL_NAMES if known(part(results, "nulls", name, "excess", "value"))]
     if not names:
         return None
-    data = [_point(results["nulls"][name]["excess"], NULL_NAMES[name], "--model") for name in names]
+    data = [
+        _point(results["nulls"][name]["excess"], NULL_NAMES[name], "--model", "+.3f")
+        for name in names
+    ]
     rows = [NULL_NAMES[name] for name in names]
     layout = _rows_layout(rows, "excess concordance over the null", [_vline(0, "--null")])
     return {"data": data, "layout": layout, "height": 110 + 34 * len(rows)}
@@ -191,12 +200,12 @@ def _series(kind: str, x: list, y: list, hover: str) -> Chart:
     }  # fmt: skip
 
 
-def _point(entry: Mapping[str, Any], row: str, color: str) -> Chart:
+def _point(entry: Mapping[str, Any], row: str, color: str, form: str = ".3f") -> Chart:
     """One value with its interval in a row of a dot chart."""
     point = {
         "type": "scatter", "mode": "markers", "x": [entry["value"]], "y": [row],
         "marker": {"color": color, "size": 11}, "line": {"color": color},
-        "hovertemplate": f"{row}<br>%{{x:.3f}}" + _ends(entry["ci"]) + "<extra></extra>",
+        "hovertemplate": f"{row}<br>%{{x:{form}}}" + _ends(entry["ci"], form) + "<extra></extra>",
     }  # fmt: skip
     return point | _error([(entry["value"], entry["ci"])], "x", point)
 
@@ -211,18 +220,18 @@ def _error(estimates: list, axis: str, series: Chart) -> Chart:
                               "color": series["line"]["color"], "thickness": 1.5, "width": 4}}  # fmt: skip
 
 
-def _ends(ci: Any) -> str:
-    return f"<br>interval {ci[0]:.3f} to {ci[1]:.3f}" if ci and all(map(known, ci)) else ""
+def _ends(ci: Any, form: str) -> str:
+    return f"<br>interval {ci[0]:{form}} to {ci[1]:{form}}" if ci and all(map(known, ci)) else ""
 
 
 def _layer_axis(last: int) -> Chart:
     """Layers along x, the output shaded: what is fixed there is censored."""
     return {
         "xaxis": {"title": LAYER_AXIS, "range": [-0.5, last + 0.5], "tickformat": "d",
-                  "nticks": min(last + 1, 9)},
+                  "dtick": max(1, -(-(last + 1) // 9))},
         "shapes": [_band(last - 0.5, last + 0.5, "--null/0.22")],
-        "annotations": [_note("output: censored", x=last, y=0.02, yref="paper", textangle=-90,
-                              yanchor="bottom")],
+        "annotations": [_note("output: censored", x=last + 0.5, xanchor="right", y=0.02, yref="paper",
+                              textangle=-90, yanchor="bottom")],
     }  # fmt: skip
 
 

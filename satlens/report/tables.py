@@ -174,7 +174,9 @@ def nulls_table(results: Mapping[str, Any]) -> Table:
     for name in drawn_nulls(results):
         null = results["nulls"][name]
         cells = [_draws(null[stat]) for stat in ("concordance", "strict_tau")]
-        rows.append((NULL_NAMES[name], str(null["draws"]), *cells, _estimate(null["excess"], 3)))
+        rows.append(
+            (NULL_NAMES[name], str(null["draws"]), *cells, _estimate(null["excess"], 3, sign=True))
+        )
     note = ("Brackets: the interval over documents for this model and the excess, the middle 95 % of the "
             "draws for a null. Excess: this model's concordance minus the null's.")  # fmt: skip
     if not drawn_nulls(results):
@@ -244,8 +246,8 @@ def tables_markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, "**Verdicts**", "\n".join(lines)]) + "\n"
 
 
-def _estimate(entry: Any, digits: int = 2) -> str:
-    return estimate(part(entry, "value"), part(entry, "ci"), digits)
+def _estimate(entry: Any, digits: int = 2, sign: bool = False) -> str:
+    return estimate(part(entry, "value"), part(entry, "ci"), digits, sign)
 
 
 def _layer_cells(entry: Mapping[str, Any]) -> list[str]:

@@ -61,19 +61,19 @@ def known(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def number(value: Any, digits: int = 2) -> str:
+def number(value: Any, digits: int = 2, sign: bool = False) -> str:
     """A number with a fixed count of digits, or the words that it is not there.
 
-    >>> number(0.456), number(12, 0), number(float("nan")), number(-0.001)
-    ('0.46', '12', 'not available', '0.00')
+    >>> number(0.456), number(12, 0), number(float("nan")), number(-0.001), number(0.5, 1, sign=True)
+    ('0.46', '12', 'not available', '0.00', '+0.5')
     """
     if not known(value):
         return NOT_AVAILABLE
-    text = f"{value:,.{digits}f}"
-    return text.removeprefix("-") if not text.strip("-0.,") else text
+    text = f"{value:{'+' if sign else ''},.{digits}f}"
+    return text.lstrip("+-") if not text.strip("+-0.,") else text
 
 
-def interval(ci: Any, digits: int = 2) -> str:
+def interval(ci: Any, digits: int = 2, sign: bool = False) -> str:
     """An interval as ``[low, high]``.
 
     >>> interval([0.1, 0.25]), interval(None)
@@ -81,10 +81,10 @@ def interval(ci: Any, digits: int = 2) -> str:
     """
     if not ci or not all(known(end) for end in ci):
         return NOT_AVAILABLE
-    return f"[{number(ci[0], digits)}, {number(ci[1], digits)}]"
+    return f"[{number(ci[0], digits, sign)}, {number(ci[1], digits, sign)}]"
 
 
-def estimate(value: Any, ci: Any, digits: int = 2) -> str:
+def estimate(value: Any, ci: Any, digits: int = 2, sign: bool = False) -> str:
     """A number and its interval; the number alone where there is no interval.
 
     >>> estimate(0.2, [0.1, 0.25]), estimate(0.2, None), estimate(None, None)
@@ -92,8 +92,8 @@ def estimate(value: Any, ci: Any, digits: int = 2) -> str:
     """
     if not known(value):
         return NOT_AVAILABLE
-    ends = interval(ci, digits)
-    return number(value, digits) + ("" if ends == NOT_AVAILABLE else f" {ends}")
+    ends = interval(ci, digits, sign)
+    return number(value, digits, sign) + ("" if ends == NOT_AVAILABLE else f" {ends}")
 
 
 def p_value(p: Any) -> str:

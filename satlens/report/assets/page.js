@@ -67,6 +67,7 @@
   const pickDocument = document.getElementById("pick-document");
   const pickRank = document.getElementById("pick-rank");
   let here = null;
+  let movedAt = -Infinity;
 
   const cellAt = (doc, rank, layer, position) => {
     const last = doc.top[position].length - 1;
@@ -175,16 +176,18 @@
     box.addEventListener("click", over);
     box.addEventListener("pointerleave", leave);
     box.addEventListener("blur", leave);
-    addEventListener("scroll", leave, { passive: true });
-    box.addEventListener("scroll", leave, { passive: true });
+    const scrolled = () => { if (performance.now() - movedAt > 200) leave(); };
+    addEventListener("scroll", scrolled, { passive: true });
+    box.addEventListener("scroll", scrolled, { passive: true });
     box.addEventListener("keydown", (event) => {
       if (event.key === "Escape") leave();
       if (!event.key.startsWith("Arrow")) return;
       event.preventDefault();
       const cell = step(event.key);
       cell.scrollIntoView({ block: "nearest", inline: "nearest" });
-      // Scrolling closes the tip; it opens again once the scroll event is over.
-      requestAnimationFrame(() => requestAnimationFrame(() => enter(cell)));
+      enter(cell);
+      // The scroll event of this very step comes a frame or two later, and must not close the tip.
+      movedAt = performance.now();
     });
     show(Infinity);
   };
