@@ -60,8 +60,7 @@ def load_model(
     """
     if not isinstance(name_or_path, str | Path):
         raise InputError(f"load_model takes a name or a path, got {type(name_or_path).__name__}.")
-    name, source = locate(str(name_or_path))
-    local = Path(source).is_dir()
+    name, source, local = locate(str(name_or_path))
     hf = load_hf(name, source, local, dtype).to(device or "cpu").eval()
     check_weights(hf)
     tokenizer = load_tokenizer(source, local)
@@ -72,27 +71,44 @@ def load_model(
     return model
 
 
-def locate(asked: str) -> tuple[str, str]:
-    """The name for tables, and what transformers is to load: a folder, or a name on the hub."""
+def locate(asked: str) -> tuple[str, str, bool]:
+    """The name for tables, what transformers is to load (a folder or a hub name), and whether it is
+    all on this machine.
+    """
     folder = TINY if asked == "tiny" else Path(asked).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"The folder {folder} has no config.json. {CHOICES}")
-        return folder.resolve().name, str(folder)
+        return folder.resolve().name, str(folder), True
     if folder.exists() or asked.startswith((".", "~", "/")) or asked.count("/") > 1:
         found = "is a file, not a folder" if folder.exists() else "does not exist"
         raise ModelError(f"The model {asked!r} {found}. {CHOICES}")
-    reach(asked)
-    return asked, asked
+    cached = in_cache(asked)
+    if not cached:
+        reach(asked)
+    return asked, asked, cached
+
+
+def in_cache(name: str) -> bool:
+    """Whether the configuration and the weights of a hub name have been downloaded before."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    def cached(file: str) -> bool:
+        return isinstance(try_to_load_from_cache(name, file), str)
+
+    try:
+        weights = cached("model.safetensors") or cached("model.safetensors.index.json")
+        return weights and cached("config.json")
+    except HFValidationError:
+        return False  # no possible name; the hub's message is given by `reach`
 
 
 def reach(name: str) -> None:
-    """Return if the hub name is in the local cache or the hub knows it; one request, no retries."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    """Return if the hub knows the name; one request, no retries."""
+    from huggingface_hub import HfApi
 
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return
         HfApi().model_info(name, timeout=HUB_TIMEOUT)
     # The network library behind huggingface_hub changes with its version, and so do its errors.
     except Exception as cause:
@@ -156,19 +172,22 @@ def no_progress_bar() -> Iterator[None]:
 
 
 def load_tokenizer(source: str, local: bool) -> Any:
-    """The tokenizer, or None (with a note) where there are no files for one."""
+    """The tokenizer, or None (with a note) where there is none: the model then reads ids only."""
     from transformers import AutoTokenizer
 
     folder = Path(source)
-    if local and not any(list(folder.glob(pattern)) for pattern in TOKENIZER_FILES):
+    if folder.is_dir() and not any(list(folder.glob(pattern)) for pattern in TOKENIZER_FILES):
         logger.warning("%s has no tokenizer files: the model reads token ids, not text.", source)
         return None
     try:
         return AutoTokenizer.from_pretrained(source, local_files_only=local)
     except Exception as cause:  # as in load_hf
-        raise ModelError(
-            f"The tokenizer of {source} cannot be loaded ({one_line(cause)})."
-        ) from cause
+        if folder.is_dir():
+            raise ModelError(
+                f"The tokenizer of {source} cannot be loaded ({one_line(cause)})."
+            ) from cause
+        logger.warning("%s comes without a tokenizer that loads (%s).", source, one_line(cause))
+        return None
 
 
 def to_bridge(hf: nn.Module, name: str, tokenizer: Any) -> nn.Module:

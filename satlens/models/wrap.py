@@ -21,8 +21,11 @@ KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
     "TransformerBridge": bridge,
 }
 
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-"""Largest |readout(last state) - logits| allowed, in units of the logits' spread."""
+# Measured on the CPU over every kind of host in tests/models, float32 to bfloat16: 0, since the readout
+# runs the model's own modules on the same numbers. The room is for devices whose matrix products
+# round by shape. A readout without its norm, cap or scale was off by 1.3 to 10 spreads.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest |readout(last state) - logits| allowed, in units of the logits' spread, by type."""
 
 ADVICE = (
     "Pass readout=..., a function from states [..., d] to scores [..., n_outputs] that does what the "
