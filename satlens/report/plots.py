@@ -11,6 +11,8 @@ from typing import Any
 from satlens.report.words import NULL_NAMES, known, part
 
 LAYER_AXIS = "layer (state after block l)"
+MOST_ROWS = 10
+"""Rows of a histogram that a reader can still tell apart."""
 Chart = dict[str, Any]
 
 
@@ -39,10 +41,11 @@ def survival(results: Mapping[str, Any], kind: str) -> Chart | None:
 
 
 def histogram(results: Mapping[str, Any], kind: str = "trained") -> Chart | None:
-    """Tokens per saturation layer, one row a rank; the censored bar is hatched."""
-    rows = part(results, "saturation", kind, "histogram")
-    if not rows:
+    """Tokens per saturation layer, one row a rank, the first ranks; the censored bar is hatched."""
+    every = part(results, "saturation", kind, "histogram")
+    if not every:
         return None
+    rows = every[:MOST_ROWS]
     data, layout = [], {"showlegend": False, "bargap": 0.1}
     step = 1 / len(rows)
     for i, counts in enumerate(rows):

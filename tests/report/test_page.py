@@ -171,6 +171,13 @@ def test_numbers_that_are_not_known_are_said_to_be_so():
     assert not re.search(r"\b(NaN|None|nan|undefined)\b", reader.text)
 
 
+def test_with_many_ranks_the_histogram_says_which_it_shows():
+    reader = Reader(page_text(make_results(k=30), make_heatmap(k=30)))
+    chart = reader.block("charts")["histogram"]
+    assert len(chart["data"]) == 10
+    assert chart["layout"]["xaxis"]["title"].endswith("ranks 1 to 10 of 30")
+
+
 def test_repeated_tokens_keep_their_own_columns():
     entry = make_heatmap(texts=["same"], positions=5, docs=1)
     document = Reader(page_text(make_results(), entry)).block("documents")[0]
