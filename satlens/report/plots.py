@@ -63,6 +63,8 @@ def histogram(results: Mapping[str, Any], kind: str = "trained") -> Chart | None
     axis = _layer_axis(len(rows[0]) - 1)["xaxis"] | {
         "anchor": "y" + (str(len(rows)) if rows[1:] else "")
     }
+    if len(rows) < len(every):
+        axis["title"] += f"; ranks 1 to {len(rows)} of {len(every)}"
     return {
         "data": data,
         "layout": layout | {"xaxis": axis},
