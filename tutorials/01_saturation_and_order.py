@@ -18,8 +18,8 @@
 # the answer fixed, and are its ranks fixed one after the other?** Ten cells, from a model to a plot
 # that says how much of the "order" any path with the same end would have shown as well.
 #
-# Layer $l$ is the state after block $l$. Rank 1 is the model's top token. A rank that is seen fixed
-# only at the output (layer $L-1$) is *censored*: it is neither late nor a tie.
+# Layer `l` is the state after block `l`. Rank 1 is the model's top token. A rank that is seen fixed
+# only at the output (layer `L-1`) is *censored*: it is neither late nor a tie.
 
 # %%
 # 1. A model. On TransformerLens 3 it is a HookedTransformer, on 4 a TransformerBridge.
