@@ -17,6 +17,7 @@ def top_ids(scores: Float[Tensor, "token output"], k: int) -> Int[Tensor, "token
         NumericsError: a score is NaN.
 
     Example:
+        >>> import torch
         >>> top_ids(torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0]]), k=2)
         tensor([[1, 2]])
     """
