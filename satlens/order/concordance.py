@@ -51,10 +51,11 @@ class Concordance:
     by_permutation: Test
 
 
-def concordance_of(sums: Float[ndarray, "*draw 3"]) -> Float[ndarray, "*draw"]:
+def concordance_of(sums: Float[ndarray, "*draw counts"]) -> Float[ndarray, "*draw"]:
     """(concordant + tied / 2) / comparable of summed counts, NaN where nothing can be compared."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (sums[..., CONCORDANT] + sums[..., TIED] / 2) / sums[..., COMPARABLE]
+        share = (sums[..., CONCORDANT] + sums[..., TIED] / 2) / sums[..., COMPARABLE]
+    return np.asarray(share)
 
 
 def concordance(

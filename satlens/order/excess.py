@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
@@ -36,12 +36,12 @@ HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be told here"
 class Statistic:
     """A statistic as a function of sums over tokens, so that documents can be weighted."""
 
-    per_token: Callable[[Int[ndarray, "*draw token k"], int], Float[ndarray, "*draw token m"]]
+    per_token: Callable[[Int[ndarray, "*draw token k"], int], Num[ndarray, "*draw token m"]]
     of_sums: Callable[[Float[ndarray, "... m"]], Float[ndarray, "..."]]
     meaning: str
 
 
-def _with_count(values: Float[ndarray, "*draw token"]) -> Float[ndarray, "*draw token 2"]:
+def _with_count(values: Num[ndarray, "*draw token"]) -> Float[ndarray, "*draw token 2"]:
     return np.stack([values, np.ones_like(values, dtype=float)], axis=-1)
 
 

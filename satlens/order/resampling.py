@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
@@ -74,7 +74,7 @@ def finite(value: float) -> float | None:
 
 
 def by_document(
-    values: Float[ndarray, "*draw token m"], doc: Int[ndarray, " token"]
+    values: Shaped[ndarray, "*draw token m"], doc: Int[ndarray, " token"]
 ) -> Float[ndarray, "*draw doc m"]:
     """Sums over the tokens of each document, documents in ascending order of their number.
 

@@ -14,7 +14,7 @@ the mean with censored tokens at L - 1: the restricted mean layer, a lower bound
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from numpy import ndarray
 from scipy import stats
 
@@ -171,7 +171,7 @@ def flips(
     )
 
 
-def _token_sums(values: Float[ndarray, "token m"], doc: ndarray) -> Float[ndarray, "doc m+1"]:
+def _token_sums(values: Shaped[ndarray, "token m"], doc: ndarray) -> Float[ndarray, "doc m+1"]:
     """Sums by document, and in the last column the number of tokens."""
     return by_document(np.column_stack([values, np.ones(len(values))]), doc)
 

@@ -56,7 +56,10 @@ def test_concordance_is_the_pair_loop(layer):
 def test_reversing_the_ranks_mirrors_the_concordance(layer):
     there = concordance(make_events(layer, L), draws=1).estimate.value
     back = concordance(make_events(layer[:, ::-1], L), draws=1).estimate.value
-    assert there + back == pytest.approx(1, nan_ok=True)
+    if (layer == L - 1).all():
+        assert np.isnan([there, back]).all()
+    else:
+        assert there + back == pytest.approx(1)
 
 
 def planted(sign, seed=0):

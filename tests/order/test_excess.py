@@ -147,7 +147,7 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="missing: exchanged. Draw them with draw_nulls"):
         verdict({"rotated": null})
     with pytest.raises(InputError, match="margin must be above 0, got 0"):
-        verdict({"rotated": null, "exchanged": null}, margin=0)
+        verdict({"rotated": null, "exchanged": null}, margin=0.0)
     with pytest.raises(
         InputError, match="Unknown statistic 'tau'; known are concordance, strict_tau"
     ):

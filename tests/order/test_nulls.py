@@ -165,7 +165,7 @@ def test_nothing_to_draw_for():
 def test_draws_of_other_tokens_are_refused():
     events = make_events([[0, 1], [1, 2]], 4)
     with pytest.raises(InputError, match=r"of the tokens in events, \(2, 2\); got \(1, 3, 2\)"):
-        NullDraws("walk", np.zeros((1, 3, 2)), events)
+        NullDraws("walk", np.zeros((1, 3, 2), int), events)
     with pytest.raises(InputError, match="must be of the same tokens as the trained ones"):
         untrained_draws(events, [events[:1]])
 

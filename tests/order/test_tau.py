@@ -99,6 +99,6 @@ def test_one_rank_has_no_order():
 
 def test_unusable_settings_are_refused():
     with pytest.raises(InputError, match=r"max_layer_share in \(0, 1\] and min_ranks of 2 or more"):
-        paper_tau(make_events([[0, 1]], L), max_layer_share=0)
+        paper_tau(make_events([[0, 1]], L), max_layer_share=0.0)
     with pytest.raises(InputError, match="strict_tau got events without tokens"):
         strict_tau(make_events([[0, 1]], L)[:0])
