@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,9 +51,9 @@ class Batches:
         note: what was done to documents longer than the context, or None. It is logged once.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Any, ...]  # a `Row`, or anything with a length and `real`
     batch_size: int
-    collate: Callable[[Sequence[Row]], Batch]
+    collate: Callable[[Sequence[Any]], Batch]
     n_documents: int
     note: str | None = None
 

@@ -6,7 +6,7 @@ identity until something is hooked to it, and is behind its layer only while the
 inside ``attached()``: the model's outputs are its own, and afterwards nothing is left on it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +71,7 @@ class HookedModule(HookedRootModule):
         ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, model: nn.Module, layers: Iterable[nn.Module]) -> None:
         super().__init__()
         self.model = model
         self.layers = tuple(layers)  # a tuple: the layers are already registered inside the model
