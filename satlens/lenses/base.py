@@ -1,11 +1,12 @@
 """What a lens is: a residual state after some block -> output scores."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Lens(Protocol):
     """Reads output scores off a residual state, before the model has finished.
 

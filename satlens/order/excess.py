@@ -22,7 +22,7 @@ from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.order.concordance import concordance_of
 from satlens.order.nulls import PATH_NULLS, NullDraws
-from satlens.order.pairs import check_ranks, pair_counts
+from satlens.order.pairs import COMPARABLE, check_ranks, pair_counts
 from satlens.order.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 from satlens.order.tau import strict_tau_of
 
@@ -54,6 +54,10 @@ STATISTICS = {
         lambda layer, n_layers: pair_counts(layer, n_layers).sum(-2), concordance_of,
         "(concordant + tied / 2) / comparable",
     ),
+    "comparable": Statistic(
+        lambda layer, n_layers: _with_count(pair_counts(layer, n_layers)[..., COMPARABLE].mean(-1)),
+        _mean, "comparable share of all pairs",
+    ),
     "strict_tau": Statistic(
         lambda layer, n_layers: _with_count(strict_tau_of(layer)), _mean,
         "mean strict tau of all tokens",
@@ -74,6 +78,7 @@ class Excess:
         real: the statistic of the real layers, on the tokens the null was drawn for.
         draws: ``[draw]`` the statistic of each draw of the null.
         estimate: real minus the mean of the draws, with its interval over documents.
+        tokens: how many tokens the null was drawn for.
     """
 
     kind: str
@@ -81,6 +86,7 @@ class Excess:
     real: float
     draws: Float[ndarray, " draw"]
     estimate: Estimate
+    tokens: int
 
 
 def excess(
@@ -94,7 +100,7 @@ def excess(
     """By how much do the real layers exceed the null, beyond what the choice of documents explains?
 
     Args:
-        statistic: "concordance", "strict_tau" or "spread" (see `STATISTICS`).
+        statistic: "concordance", "comparable", "strict_tau" or "spread" (see `STATISTICS`).
         draws, level, seed: of the bootstrap over documents.
 
     Raises:
@@ -127,7 +133,7 @@ def excess(
         sums.reshape(documents, n * m), difference, draws=draws, level=level, seed=seed
     )
     values = g.of_sums(sums.sum(0))
-    return Excess(null.kind, statistic, float(values[0]), values[1:], interval[0])
+    return Excess(null.kind, statistic, float(values[0]), values[1:], interval[0], len(events))
 
 
 @dataclass(frozen=True)

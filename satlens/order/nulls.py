@@ -9,7 +9,7 @@ batch by batch, next to whatever else is done with them, so that one pass over a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -130,7 +130,7 @@ def draw_nulls(
         model, inputs, k, lens, batch_size, progress: as in `satlens.detect`.
         kinds: some of "rotated", "exchanged", "walk", "line" (see `satlens.order.paths`).
         draws: saturation layers per token and kind.
-        max_tokens: stop after about this many tokens, in reading order; None for all.
+        max_tokens: read the first documents only, up to this many tokens; None for all.
 
     Returns:
         By kind, the draws, with the real events of the same tokens. Draws depend on ``batch_size``
@@ -149,13 +149,12 @@ def draw_nulls(
     """
     model = wrap(model)
     lens = lens or LogitLens(model)
-    sampler = NullSampler(lens.scores, kinds=kinds, draws=draws, seed=seed, max_tokens=max_tokens)
-    for states, events in stream(
-        model, inputs, k=k, lens=lens, batch_size=batch_size, progress=progress
-    ):
+    sampler = NullSampler(lens.scores, kinds=kinds, draws=draws, seed=seed)
+    batches = model.batches(inputs, batch_size)
+    if max_tokens is not None:
+        batches = batches.first(max_tokens)
+    for states, events in stream(model, batches, k=k, lens=lens, progress=progress):
         sampler.update(states.resid, events)
-        if sampler.full:
-            break
     return sampler.finish()
 
 
@@ -177,7 +176,6 @@ class NullSampler:
         kinds: Sequence[str] = KINDS,
         draws: int = NULL_DRAWS,
         seed: int = DEFAULT_SEED,
-        max_tokens: int | None = None,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         unknown = sorted(set(kinds) - set(KINDS))
@@ -185,31 +183,18 @@ class NullSampler:
             raise InputError(
                 f"Nulls to draw must be some of {', '.join(KINDS)}; got {', '.join(kinds) or 'none'}."
             )
-        if draws < 1 or (max_tokens is not None and max_tokens < 1):
-            raise InputError(
-                f"draws and max_tokens must be at least 1, got {draws} and {max_tokens}."
-            )
+        if draws < 1:
+            raise InputError(f"draws must be at least 1, got {draws}.")
         self.scores, self.kinds, self.draws, self.seed = scores, tuple(kinds), draws, seed
-        self.max_tokens, self.block_bytes = max_tokens, block_bytes
-        self.tokens = 0
+        self.block_bytes = block_bytes
         self._waiting: list[tuple[Tensor, SaturationEvents]] = []
         self._held: tuple[Tensor, SaturationEvents] | None = None
         self._events: list[SaturationEvents] = []
         self._layers: dict[str, list[ndarray]] = {kind: [] for kind in self.kinds}
 
-    @property
-    def full(self) -> bool:
-        """Whether ``max_tokens`` is reached: further batches are not read."""
-        return self.max_tokens is not None and self.tokens >= self.max_tokens
-
     def update(self, resid: Float[Tensor, "layer token d"], events: SaturationEvents) -> None:
         """Take the real states of one batch (copied), and the events found in them."""
-        if self.full:
-            return
-        room = len(events) if self.max_tokens is None else self.max_tokens - self.tokens
-        kept = replace(events, top=None)[:room]  # nulls have no use for trajectories
-        self._waiting.append((resid[:, :room].detach().clone(), kept))
-        self.tokens += min(room, len(events))
+        self._waiting.append((resid.detach().clone(), events))
         size = sum(4 * states.numel() for states, _ in self._waiting)
         docs = {int(doc) for _, part in self._waiting for doc in part.doc}
         if size >= self.block_bytes and len(docs) > 1:
@@ -227,7 +212,7 @@ class NullSampler:
             self._draw_held()
         events = SaturationEvents.concat(self._events)
         order = np.lexsort((events.pos, events.doc))
-        settings = {"draws": self.draws, "seed": self.seed, "max_tokens": self.max_tokens}
+        settings = {"draws": self.draws, "seed": self.seed}
         return {
             kind: NullDraws(kind, np.concatenate(parts, axis=1)[:, order], events[order], settings)
             for kind, parts in self._layers.items()

@@ -97,6 +97,8 @@ def _null(report: "OrderReport", kind: str) -> dict[str, Any]:
         "draws": len(of["concordance"].draws),
         "concordance": _draws(of["concordance"]),
         "strict_tau": _draws(of["strict_tau"]),
+        "comparable": finite(of["comparable"].draws.mean()),
+        "tokens": of["concordance"].tokens,
         "excess": of["concordance"].estimate.to_dict(),
         "mean_layer": _numbers(report.null_mean_layer[kind]),
     }

@@ -167,21 +167,29 @@ def nulls_table(results: Mapping[str, Any]) -> Table:
                 "this model",
                 "",
                 _estimate(real["concordance"], 3),
-                _estimate(real["strict_tau"], 3),
+                number(real["strict_tau"]["value"], 3),
+                number(real["concordance"]["comparable"]),
                 "",
             )
         )
     for name in drawn_nulls(results):
         null = results["nulls"][name]
-        cells = [_draws(null[stat]) for stat in ("concordance", "strict_tau")]
         rows.append(
-            (NULL_NAMES[name], str(null["draws"]), *cells, _estimate(null["excess"], 3, sign=True))
+            (
+                NULL_NAMES[name],
+                str(null["draws"]),
+                _draws(null["concordance"]),
+                number(null["strict_tau"]["mean"], 3),
+                number(null.get("comparable")),
+                _estimate(null["excess"], 3, sign=True),
+            )
         )
     note = ("Brackets: the interval over documents for this model and the excess, the middle 95 % of the "
-            "draws for a null. Excess: this model's concordance minus the null's.")  # fmt: skip
+            "draws for a null. Comparable: share of all pairs. Excess: this model's concordance minus the "
+            "null's, on the null's tokens.")  # fmt: skip
     if not drawn_nulls(results):
         note = "No null was drawn in this run: the numbers have nothing to be held against."
-    head = ("", "draws", "concordance", "strict tau", "excess")
+    head = ("", "draws", "concordance", "strict tau", "comparable", "excess")
     return Table("The statistic beside its nulls", head, tuple(rows), note, left=1)
 
 

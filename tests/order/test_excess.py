@@ -105,7 +105,7 @@ def test_stages_beyond_the_geometry_are_found():
 
 def an_excess(low, high, note=""):
     estimate = Estimate((low + high) / 2, low, high, note=note)
-    return Excess("rotated", "concordance", 0.7, np.array([0.6]), estimate)
+    return Excess("rotated", "concordance", 0.7, np.array([0.6]), estimate, tokens=9)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,6 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="margin must be above 0, got 0"):
         verdict({"rotated": null, "exchanged": null}, margin=0.0)
     with pytest.raises(
-        InputError, match="Unknown statistic 'tau'; known are concordance, strict_tau"
+        InputError, match="Unknown statistic 'tau'; known are concordance, comparable"
     ):
         excess(null, statistic="tau")

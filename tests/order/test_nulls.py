@@ -103,13 +103,6 @@ def test_tokens_come_back_in_order_of_document_and_position(setting):
     assert (np.diff(null.events.doc) >= 0).all() and (null.events.layer == events.layer).all()
 
 
-def test_max_tokens_stops_reading(setting):
-    sampler = NullSampler(setting[1], draws=1, max_tokens=33)
-    for start in (0, 30, 60):
-        sampler.update(setting[0][:, start : start + 30], setting[2][start : start + 30])
-    assert sampler.full and len(sampler.finish()["rotated"].events) == 33
-
-
 def test_the_real_states_are_read_and_left_alone(setting):
     resid, scores, events = setting
     before = resid.clone()
@@ -148,8 +141,7 @@ def test_no_donor_is_an_error_that_says_so(setting):
     [
         ({"kinds": ["turned"]}, "must be some of rotated, exchanged, walk, line; got turned"),
         ({"kinds": []}, "got none"),
-        ({"draws": 0}, "draws and max_tokens must be at least 1, got 0 and None"),
-        ({"max_tokens": 0}, "must be at least 1, got 20 and 0"),
+        ({"draws": 0}, "draws must be at least 1, got 0"),
     ],
 )
 def test_unusable_settings_are_refused(kwargs, words):
@@ -181,5 +173,12 @@ def test_draw_nulls_runs_a_model_once_over_its_inputs():
             null.events.token == events.token
         ).all()
         assert null.layer.shape == (2, len(events), 3)
-    few = draw_nulls(host, tokens, draws=1, k=3, batch_size=4, max_tokens=30)
-    assert len(few["walk"].events) == 30
+
+
+@pytest.mark.filterwarnings("ignore:HookedTransformer is deprecated")
+def test_a_limit_takes_the_first_documents_and_not_the_longest():
+    host = random_hooked(n_layers=3, d=16, vocab=40, heads=2)
+    documents = [list(range(1, 1 + n)) for n in (5, 6, 20, 7)]
+    few = draw_nulls(host, documents, draws=1, k=3, max_tokens=10)
+    assert sorted(set(few["walk"].events.doc.tolist())) == [0, 1]
+    assert len(few["walk"].events) == 11

@@ -78,7 +78,7 @@ def test_nulls_table_holds_every_null_with_its_excess(results):
     rows = {row[0]: row for row in nulls_table(results).rows}
     assert list(rows) == ["this model", "ranks permuted", "path rotated", "path exchanged",
                           "random walk", "straight line", "untrained model"]  # fmt: skip
-    assert rows["path exchanged"][4] == "+0.035 [+0.015, +0.055]"
+    assert rows["path exchanged"][5] == "+0.035 [+0.015, +0.055]"
     assert rows["untrained model"][1] == "3"
 
 
