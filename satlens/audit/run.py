@@ -96,7 +96,9 @@ def trained(
     kinds = NULL_KINDS
     if reading.batches.n_documents == 1:  # nobody to exchange a path with
         kinds = tuple(kind for kind in NULL_KINDS if kind != "exchanged")
-    sampler = NullSampler(lens.scores, kinds=kinds, draws=settings.draws, seed=settings.seed)
+    sampler = NullSampler(
+        lens.scores, kinds=kinds, draws=settings.draws, seed=settings.seed, progress=progress
+    )
     chosen = list(reading.null_documents)
     parts = []
     with events_writer(path) as writer:
@@ -117,7 +119,8 @@ def untrained_events(
     """Events of the same tokens in models of the same shape that never learned anything."""
     found = []
     for index in range(settings.untrained_seeds):
-        fresh = wrap(untrained(model, seed=settings.seed + index))
+        seed = settings.seed + index
+        fresh = replace(wrap(untrained(model, seed)), name=f"{model.name} untrained, seed {seed}")
         parts = [
             events
             for _, events in stream(

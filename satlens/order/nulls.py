@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Generator, Tensor
+from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
@@ -149,7 +150,7 @@ def draw_nulls(
     """
     model = wrap(model)
     lens = lens or LogitLens(model)
-    sampler = NullSampler(lens.scores, kinds=kinds, draws=draws, seed=seed)
+    sampler = NullSampler(lens.scores, kinds=kinds, draws=draws, seed=seed, progress=progress)
     batches = model.batches(inputs, batch_size)
     if max_tokens is not None:
         batches = batches.first(max_tokens)
@@ -177,6 +178,7 @@ class NullSampler:
         draws: int = NULL_DRAWS,
         seed: int = DEFAULT_SEED,
         block_bytes: int = BLOCK_BYTES,
+        progress: bool = False,
     ) -> None:
         unknown = sorted(set(kinds) - set(KINDS))
         if unknown or not kinds:
@@ -186,7 +188,7 @@ class NullSampler:
         if draws < 1:
             raise InputError(f"draws must be at least 1, got {draws}.")
         self.scores, self.kinds, self.draws, self.seed = scores, tuple(kinds), draws, seed
-        self.block_bytes = block_bytes
+        self.block_bytes, self.progress = block_bytes, progress
         self._waiting: list[tuple[Tensor, SaturationEvents]] = []
         self._held: tuple[Tensor, SaturationEvents] | None = None
         self._events: list[SaturationEvents] = []
@@ -227,12 +229,20 @@ class NullSampler:
         block = _Block.of(resid, events)
         if "exchanged" in self.kinds:
             block.check_donors()
+        bar = tqdm(
+            total=len(self.kinds) * self.draws, desc=f"nulls, {len(events):,} tokens", unit=" draws",
+            disable=not self.progress,
+        )  # fmt: skip
         for kind in self.kinds:
             seed = np.random.SeedSequence([self.seed, KINDS.index(kind), len(self._events)])
             generator = Generator(resid.device)
             generator.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-            drawn = [block.layers(kind, self.scores, generator) for _ in range(self.draws)]
+            drawn = []
+            for _ in range(self.draws):
+                drawn.append(block.layers(kind, self.scores, generator))
+                bar.update()
             self._layers[kind].append(np.stack(drawn))
+        bar.close()
         self._events.append(events)
 
 

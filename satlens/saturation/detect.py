@@ -92,7 +92,10 @@ def stream(
     batches = (
         inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size, include_bos)
     )
-    with tqdm(desc=f"detect ({model.name})", unit=" tokens", disable=not progress) as bar:
+    total = getattr(batches, "n_tokens", None)
+    with tqdm(
+        total=total, desc=f"detect, {model.name}", unit=" tokens", disable=not progress
+    ) as bar:
         for batch in batches:
             if not batch.real.any():
                 continue

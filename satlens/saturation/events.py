@@ -171,6 +171,21 @@ class SaturationEvents:
 
         return to_frame(self)
 
+    @staticmethod
+    def from_frame(frame: Any, n_layers: int | None = None) -> "SaturationEvents":
+        """What `to_frame` made, or a frame of the same columns; it holds no trajectory and no settings.
+
+        Args:
+            frame: one row a (token, rank), ranks 1 .. k of one token after the other.
+            n_layers: number of blocks; a frame of `to_frame` knows it.
+
+        Raises:
+            InputError: columns are missing, ranks are out of order, or n_layers is not known.
+        """
+        from satlens.saturation.tables import from_frame
+
+        return from_frame(frame, n_layers)
+
     def to_parquet(self, path: Any) -> None:
         """Write the events to one parquet file, complete or not at all. See `from_parquet`."""
         from satlens.saturation.tables import write_parquet

@@ -6,13 +6,21 @@ With ``b`` the last layer below ``L - 1`` at which it is broken,
     s[token, i] = b + 1        (0 if it is never broken).
 
 `plain_scan` ranks every layer. `backward_scan` goes down from layer ``L - 2`` and follows only the
-tokens that still have an unbroken rank. Both give the same layers on every input, ties included.
+tokens that still have an unbroken rank; and it ranks a row only where the k known tokens and the
+highest of all the others do not settle it. With ``p_i`` the known tokens before ``t_i`` (higher, or equal with
+a lower id) and ``m`` the highest unknown score, at rank ``i = 0 .. k - 1``
+
+    z(t_i) > m       nobody else is before it: unbroken if and only if p_i = i
+    z(t_i) < m       somebody else is: broken if p_i >= i, else the row is ranked
+    z(t_i) = m       broken if p_i > i, else the row is ranked
+
+Both give the same layers on every input, ties included.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from satlens.errors import InputError
@@ -28,6 +36,10 @@ let the two scans disagree about equal scores."""
 
 MAX_ROWS = 512
 """At most ``MAX_ROWS * V`` scores exist at a time, whatever the corpus and the number of layers."""
+
+
+MAX_SCREENED = 32
+"""Up to this k the known tokens are compared pair by pair, ``k * k`` comparisons a row."""
 
 
 def plain_scan(
@@ -56,8 +68,7 @@ def backward_scan(
     rows = torch.arange(len(final), device=final.device)
     unbroken = torch.ones_like(final, dtype=torch.bool)
     for layer in range(n_layers - 2, -1, -1):
-        top = rank_rows(resid[layer][rows], layer, scores, k)
-        unbroken &= top == final[rows]
+        unbroken &= held_rows(resid[layer][rows], final[rows], unbroken, layer, scores)
         saturation[rows] = torch.where(unbroken, layer, saturation[rows])
         alive = unbroken.any(1)
         rows, unbroken = rows[alive], unbroken[alive]
@@ -69,14 +80,56 @@ def backward_scan(
 def rank_rows(
     resid: Float[Tensor, "token d"], layer: int, scores: Scores, k: int
 ) -> Int[Tensor, "token k"]:
-    """The top k of one layer, in blocks of rows, so that few scores exist at a time."""
-    ranked = []
+    """The top k of one layer."""
+    return torch.cat([top_ids(z, k) for z in score_blocks(resid, layer, scores)])
+
+
+def held_rows(
+    resid: Float[Tensor, "token d"],
+    final: Int[Tensor, "token k"],
+    unbroken: Bool[Tensor, "token k"],
+    layer: int,
+    scores: Scores,
+) -> Bool[Tensor, "token k"]:
+    """Whether each rank holds its final token at this layer, where it is still unbroken."""
+    held = []
+    for z in score_blocks(resid, layer, scores):
+        rows = slice(len(held) * MAX_ROWS, len(held) * MAX_ROWS + len(z))
+        held.append(_held(z, final[rows], unbroken[rows]))
+    return torch.cat(held)
+
+
+def _held(
+    z: Float[Tensor, "token output"], final: Int[Tensor, "token k"], asked: Bool[Tensor, "token k"]
+) -> Bool[Tensor, "token k"]:
+    """The rule of the module, in its letters; ``asked`` are the ranks that matter."""
+    k = final.shape[1]
+    if k > MAX_SCREENED:
+        return top_ids(z, k) == final
+    known = z.gather(1, final)
+    m = z.scatter(1, final, -torch.inf).amax(1, keepdim=True)
+    if (known.isnan().any(1, keepdim=True) | m.isnan()).any():
+        top_ids(z, k)  # raises, and says how many
+    mine, other = known[:, :, None], known[:, None, :]
+    before = (other > mine) | ((other == mine) & (final[:, None, :] < final[:, :, None]))
+    p, i = before.sum(2), torch.arange(k, device=z.device)
+    held = (known > m) & (p == i)
+    unsure = asked & (((known < m) & (p < i)) | ((known == m) & (p <= i)))
+    ranked = unsure.any(1).nonzero().flatten()
+    if len(ranked):
+        held[ranked] = top_ids(z[ranked], k) == final[ranked]
+    return held
+
+
+def score_blocks(
+    resid: Float[Tensor, "token d"], layer: int, scores: Scores
+) -> Iterator[Float[Tensor, "rows output"]]:
+    """The scores of one layer in blocks of at most `MAX_ROWS` rows, so that few exist at a time."""
     for block in resid.split(MAX_ROWS):
         rows = len(block)
         if rows < MIN_ROWS:
             block = torch.cat([block, block[:1].expand(MIN_ROWS - rows, -1)])
-        ranked.append(top_ids(scores(block, layer)[:rows], k))
-    return torch.cat(ranked)
+        yield scores(block, layer)[:rows]
 
 
 def _check(resid: Tensor, final: Tensor) -> None:

@@ -24,7 +24,7 @@ META = b"satlens"
 def to_frame(events: SaturationEvents) -> pd.DataFrame:
     """One row a (token, rank), in order of the events, ranks 1 .. k."""
     n, k = events.layer.shape
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "doc": np.repeat(events.doc, k),
             "pos": np.repeat(events.pos, k),
@@ -34,6 +34,34 @@ def to_frame(events: SaturationEvents) -> pd.DataFrame:
             "layer": events.layer.ravel(),
             "censored": events.censored.ravel(),
         }
+    )
+    frame.attrs["n_layers"] = events.n_layers
+    return frame
+
+
+def from_frame(frame: pd.DataFrame, n_layers: int | None = None) -> SaturationEvents:
+    """The events of a frame that `to_frame` made, or of one of the same columns."""
+    wanted = ["doc", "pos", "input", "rank", "token", "layer"]
+    missing = [name for name in wanted if name not in frame]
+    if missing:
+        raise InputError(f"The frame lacks the columns {', '.join(missing)}; it has {list(frame)}.")
+    n_layers = frame.attrs.get("n_layers") if n_layers is None else n_layers
+    if n_layers is None:
+        raise InputError(
+            "The frame does not say how many layers the model has; pass n_layers (a frame keeps it in "
+            "frame.attrs, which some operations drop)."
+        )
+    k = int(frame["rank"].max()) if len(frame) else 0
+    if k < 1 or frame["rank"].to_numpy().tolist() != list(range(1, k + 1)) * (len(frame) // k):
+        raise InputError("The frame must hold ranks 1 .. k of one token after the other, in order.")
+    first = frame.iloc[::k]
+    return SaturationEvents(
+        layer=frame["layer"].to_numpy().reshape(-1, k),
+        token=frame["token"].to_numpy().reshape(-1, k),
+        doc=first["doc"].to_numpy(),
+        pos=first["pos"].to_numpy(),
+        n_layers=n_layers,
+        input=first["input"].to_numpy(),
     )
 
 

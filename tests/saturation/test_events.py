@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,6 +74,28 @@ def test_frame_is_long_and_ranks_start_at_one():
         [0, 3, 1, 7, 0], [0, 3, 2, 8, 2], [1, 4, 1, 9, 1], [1, 4, 2, 6, 1],
     ]  # fmt: skip
     assert frame.censored.tolist() == [False, True, False, False]
+
+
+@settings(max_examples=30, deadline=None)
+@given(events())
+def test_frame_both_ways(e):
+    back = SaturationEvents.from_frame(e.to_frame())
+    assert_same(back, replace(e, top=None, settings={}))
+
+
+def test_a_frame_that_does_not_fit_is_refused():
+    e = SaturationEvents([[0, 2], [1, 1]], [[7, 8], [9, 6]], doc=[0, 1], pos=[3, 4], n_layers=3)
+    frame = e.to_frame()
+    with pytest.raises(InputError, match="lacks the columns pos, layer"):
+        SaturationEvents.from_frame(frame.drop(columns=["pos", "layer"]))
+    with pytest.raises(InputError, match="ranks 1 .. k of one token after the other"):
+        SaturationEvents.from_frame(frame.iloc[::-1])
+    with pytest.raises(InputError, match="ranks 1 .. k"):
+        SaturationEvents.from_frame(frame[frame["rank"] == 2])
+    frame.attrs.clear()
+    with pytest.raises(InputError, match="pass n_layers"):
+        SaturationEvents.from_frame(frame)
+    assert_same(SaturationEvents.from_frame(frame, n_layers=3), e)
 
 
 def test_arrays_are_own_and_read_only():
