@@ -45,7 +45,7 @@ docs: $(DOCS_READY)
 # Torch comes first and alone, so that a machine that offers its own build of that version keeps it.
 # The pins name one TransformerLens; for another one its line is taken out and the rest is kept.
 $(READY): pyproject.toml constraints.txt
-	@echo "Setting up $(VENV): about 2 GB on disk, a few minutes once."
+	@echo "Setting up $(VENV): some gigabytes on disk, a few minutes, once."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	grep -v $(if $(filter 3,$(TL)),'^$$','^transformer-lens==') constraints.txt > $(VENV)/constraints.txt
 	$(PIP) "$(TORCH)"
