@@ -43,7 +43,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 nb_execution_mode = "force"
-nb_execution_timeout = 180
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 # Progress bars and third-party notes are not part of the tutorial; an error raises and stops the build.
