@@ -184,9 +184,9 @@ def judge(one: Excess, margin: float = MARGIN) -> Verdict:
     low, high = one.estimate.low, one.estimate.high
     if np.isnan(low) or np.isnan(high):
         return Verdict(UNKNOWN, one, margin, f"There is {one.estimate.note or 'no interval'}.")
-    span = (
-        f"the excess over the {one.kind} path, {one.estimate.value:+.3f} [{low:+.3f}, {high:+.3f}],"
-    )
+    null = f"the {one.kind} path" if one.kind in PATH_NULLS else f"the {one.kind} null"
+    value, lower, upper = (f"{round(x, 3) + 0.0:+.3f}" for x in (one.estimate.value, low, high))
+    span = f"the excess over {null}, {value} [{lower}, {upper}],"
     if low > 0:
         small = f" It is smaller than {margin:g}." if high < margin else ""
         return Verdict(HOLDS, one, margin, f"The interval of {span} lies above 0.{small}")

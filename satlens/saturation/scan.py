@@ -7,8 +7,8 @@ With ``b`` the last layer below ``L - 1`` at which it is broken,
 
 `plain_scan` ranks every layer. `backward_scan` goes down from layer ``L - 2`` and follows only the
 tokens that still have an unbroken rank; and it ranks a row only where the k known tokens and the
-highest of all the others do not settle it. With ``p_i`` the known tokens before ``t_i`` (higher, or equal with
-a lower id) and ``m`` the highest unknown score, at rank ``i = 0 .. k - 1``
+highest of all the others do not settle it. With ``p_i`` the number of known tokens before ``t_i`` (higher, or
+equal with a lower id) and ``m`` the highest unknown score, at rank ``i = 0 .. k - 1``
 
     z(t_i) > m       nobody else is before it: unbroken if and only if p_i = i
     z(t_i) < m       somebody else is: broken if p_i >= i, else the row is ranked
@@ -63,7 +63,7 @@ def backward_scan(
 ) -> Int[Tensor, "token k"]:
     """The saturation layers, from the top down, at the cost of the rows still unbroken."""
     _check(resid, final)
-    n_layers, k = len(resid), final.shape[1]
+    n_layers = len(resid)
     saturation = torch.full_like(final, n_layers - 1)
     rows = torch.arange(len(final), device=final.device)
     unbroken = torch.ones_like(final, dtype=torch.bool)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def choose(
     save_weights(model, work / "last_weights.safetensors", {"step": last["step"]})
     losses = {}
     tokens = sum(len(ids) - 1 for ids in held_out)
-    for name in ("best", "last_weights"):
+    for name in ("last_weights", "best"):  # in this order: a tie goes to the last
         step = load_weights(model, work / f"{name}.safetensors")["step"]
         round_to_half(model)
         nats = float(document_nats(model, held_out, settings.context).sum())
@@ -209,10 +208,3 @@ def build_half(model: LlamaForCausalLM) -> LlamaForCausalLM:
     half = LlamaForCausalLM(model.config)
     half.load_state_dict(model.state_dict())
     return half.half()
-
-
-def copy_folder(out: Path, to: Path) -> None:
-    """Copy the files of the model folder, without the run's working files."""
-    to.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(out / name, to / name)

@@ -36,12 +36,12 @@ class Settings:
 
     # Optimisation
     seed: int = 0
-    steps: int = 2600
+    steps: int = 1800
     batch: int = 8
     optimizer: str = "muon"  # "muon": block matrices by Muon, the rest by AdamW; or "adamw"
     lr: float = 3e-3
     warmup: int = 100
-    decay: float = 0.6  # share of the steps, at the end, over which the rate falls
+    decay: float = 0.3  # share of the steps, at the end, over which the rate falls
     final_lr: float = 0.05  # share of lr at which the rate ends
     weight_decay: float = 0.1
     clip: float = 1.0

@@ -1,8 +1,8 @@
 """What every lens must hold, whatever it learned: import `LensContract` and give it a lens.
 
-    class TestMyLens(LensContract):
-        @pytest.fixture
-        def lens(self, model): return MyLens(...)
+class TestMyLens(LensContract):
+    @pytest.fixture
+    def lens(self, model): return MyLens(...)
 """
 
 import pytest
