@@ -37,7 +37,7 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(DOCS_READY)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
