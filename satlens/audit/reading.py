@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from satlens.audit.settings import AuditSettings
 from satlens.errors import InputError
 from satlens.models import Batches, ResidualModel
+from satlens.report.words import count
 from satlens.survey.corpus import Corpus
 
 
@@ -51,8 +52,8 @@ def read(model: ResidualModel, corpus: Corpus, settings: AuditSettings) -> Readi
         )
     if split:
         notes.append(
-            f"{split:,} documents are longer than the context of {model.context} tokens and were read "
-            f"in windows; a window does not see the one before."
+            f"{count(split, 'document')} longer than the context of {model.context} tokens, read in "
+            "windows; a window does not see the one before."
         )
     if len(windows) < 2:
         notes.append(

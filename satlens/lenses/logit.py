@@ -19,7 +19,7 @@ class LogitLens:
         >>> import satlens
         >>> model = satlens.wrap(satlens.load_model("tiny"))
         >>> lens = satlens.LogitLens(model)
-        >>> states = model.states(next(model.batches("One day a dog", 1)))
+        >>> states = model.states(next(iter(model.batches("One day a dog", 1))))
         >>> tuple(lens.scores(states.resid[3], layer=3).shape) == (len(states.pos), model.n_outputs)
         True
     """

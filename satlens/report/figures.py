@@ -33,11 +33,15 @@ _STYLE = {
     "pdf.fonttype": 42, "savefig.dpi": 200, "svg.hashsalt": "satlens",
 }  # fmt: skip
 
+MOST_NAMED = 10
+"""Ranks that a legend names, and rows that a histogram shows: more do not fit on a page."""
+
 
 def survival(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
     """Share of tokens fixed by each layer, one curve a rank, with its interval as a band."""
     curves = _need(results, "saturation", kind, "survival")
     layers, lines = curves["layers"], curves["curves"]
+    every = -(-len(lines) // MOST_NAMED)
     with _paper(results, f"Share of tokens fixed by layer, {kind} model") as (figure, axes):
         for line, color in zip(lines, rank_colors(len(lines)), strict=True):
             low, high = _numbers(line["ci_low"]), _numbers(line["ci_high"])
@@ -47,7 +51,7 @@ def survival(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
                 _numbers(line["fixed"]),
                 where="post",
                 color=color,
-                label=f"rank {line['rank']}",
+                label=f"rank {line['rank']}" if (line["rank"] - 1) % every == 0 else None,
             )
         _shade_censored(axes, layers[-1])
         axes.set(xlabel=LAYER_AXIS, ylabel="share of tokens fixed", ylim=(0, 1))
@@ -124,7 +128,7 @@ def trained_against_untrained(results: Mapping[str, Any]) -> "Figure":
             if ranks:
                 axes.errorbar([r["rank"] for r in ranks], _numbers(r["mean_layer"] for r in ranks),
                               yerr=spread, capsize=2, label=kind, **look)  # fmt: skip
-                axes.set_xticks([r["rank"] for r in ranks])
+                axes.xaxis.set_major_locator(_ticker().MaxNLocator(integer=True))
         last = results["model"]["n_layers"] - 1
         axes.axhline(last, color=_C["null"], lw=1)
         axes.text(
@@ -144,9 +148,12 @@ def trained_against_untrained(results: Mapping[str, Any]) -> "Figure":
 def histogram(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
     """Number of tokens per saturation layer, one row a rank; the censored bar is hatched."""
     rows = _need(results, "saturation", kind, "histogram")
+    colors, of = rank_colors(len(rows)), ""
+    if len(rows) > MOST_NAMED:
+        rows, of = rows[:MOST_NAMED], f", the first {MOST_NAMED} of {len(rows)} ranks"
     size, n = (4.6, 0.8 + 0.75 * len(rows)), len(rows)
-    with _paper(results, f"Saturation layers, {kind} model", size, rows=n) as (figure, axes):
-        for i, (counts, color) in enumerate(zip(rows, rank_colors(len(rows)), strict=True)):
+    with _paper(results, f"Saturation layers, {kind} model{of}", size, rows=n) as (figure, axes):
+        for i, (counts, color) in enumerate(zip(rows, colors, strict=False)):
             bars = axes[i].bar(range(len(counts)), counts, width=0.9, color=color)
             bars[-1].set(facecolor="none", edgecolor=color, hatch="////", linewidth=0.8)
             axes[i].set_ylabel(f"rank {i + 1}", rotation=0, ha="right", va="center")

@@ -93,7 +93,7 @@ def test_one_document_has_numbers_and_no_intervals(folder, tmp_path):
     assert results["saturation"]["trained"]["ranks"][0]["ci"] is None
     assert "exchanged" not in results["nulls"]
     assert any("One document only" in note for note in results["notes"])
-    assert any("read in windows" in note for note in results["notes"])
+    assert any("1 document longer than the context" in note for note in results["notes"])
     assert results["corpus"]["split_documents"] == 1 < results["corpus"]["windows"]
 
 
@@ -162,7 +162,10 @@ def test_ctrl_c_leaves_nothing(folder, tmp_path):
 def test_detect_prints_one_text(folder, capsys, monkeypatch):
     assert main(["detect", str(folder), "Lily had a red kite.", "--k", "3"]) == 0
     out = capsys.readouterr().out
-    assert "kite" in out.replace(" ", "") and "layer" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert [row[0] for row in rows if row[:1] and row[0].isdigit()][:3] == ["1", "2", "3"]
+    assert "rank 3" in out and "Layers 0 .. 3" in out
+    assert "".join(row[4] for row in rows if row[:1] and row[0].isdigit()) == "Lily·had·a·red·kite."
     monkeypatch.setattr("sys.stdin", type("In", (), {"read": lambda self: "Lily"})())
     assert main(["detect", str(folder), "-"]) == 0
     assert main(["detect", str(folder), ""]) == 2

@@ -86,3 +86,12 @@ def test_words_can_be_read_and_lines_be_seen(theme):
         assert contrast(ink[name], ink["card"]) >= 4.5, name
     for color in (ink["model"], ink["fresh"], *rank_colors(5, theme)):
         assert contrast(color, ink["paper"]) >= 2.2, color
+
+
+def test_many_ranks_still_make_figures(tmp_path):
+    results = make_results(k=60)
+    assert len(figures.survival(results).axes[0].get_legend().get_texts()) <= 10
+    drawn = figures.histogram(results)
+    assert len(drawn.axes) == 10
+    assert any("the first 10 of 60 ranks" in axes.get_title(loc="left") for axes in drawn.axes)
+    assert len(figures.save_figures(results, tmp_path, formats=["png"])) == len(figures.FIGURES)
