@@ -1,0 +1,35 @@
+"""An audit of 50,000 tokens stays under 1.5 GiB, libraries included, in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from satlens.zoo import CORPUS
+
+LIMIT = 1.5 * 2**30
+CODE = """
+import resource, sys, torch
+from pathlib import Path
+from satlens.audit import AuditSettings, run_audit
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+asked = AuditSettings("tiny", str(folder / "corpus.txt"), max_tokens=50_000, null_tokens=2_000,
+                      untrained_seeds=1)
+first = run_audit(asked, folder / "run").splitlines()[0]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, first)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+def test_fifty_thousand_tokens(tmp_path):
+    (tmp_path / "corpus.txt").write_text("\n<|endoftext|>\n".join([CORPUS.read_text()] * 6))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CODE, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    peak, first = done.stdout.split(maxsplit=1)
+    assert int(peak) < LIMIT, f"{int(peak) / 2**20:.0f} MiB for {first}"
+    assert "50,0" in first
+    per_token = (tmp_path / "run" / "events.parquet").stat().st_size / 50_000
+    assert per_token < 40
