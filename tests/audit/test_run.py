@@ -146,7 +146,10 @@ def test_ctrl_c_leaves_nothing(folder, tmp_path):
     arguments = ["audit", str(folder), "--out", str(tmp_path / "run")]
     code = "import sys; from satlens.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments], stderr=subprocess.PIPE
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        stderr=subprocess.PIPE,
+        # A shell that runs tests in the background lets them inherit a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 600
     while not list(tmp_path.glob(".run.part/*")) and time.monotonic() < deadline:
