@@ -109,3 +109,16 @@ def test_the_walk_down_ends_when_nothing_is_left():
 def test_states_and_ranking_must_belong_together(n_final):
     with pytest.raises(InputError, match=r"got \(2, 4, 3\) and \(" + str(n_final)):
         scan.backward_scan(torch.zeros(2, 4, 3), torch.zeros(n_final, 2).long(), lambda r, _: r)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_scores_the_same_alone_and_in_company(dtype):
+    """To the last bit: else the two scans could disagree about equal scores (see MIN_ROWS)."""
+    generator = torch.manual_seed(0)
+    weight = torch.randn(4096, 128, generator=generator).to(dtype)
+    resid = torch.randn(700, 128, generator=generator).to(dtype)
+    company = torch.cat(list(scan.score_blocks(resid, 0, read(weight))))
+    for n in (1, 2, 3, 5, 31, 40):
+        for rows in (slice(0, n), slice(700 - n, 700)):
+            alone = torch.cat(list(scan.score_blocks(resid[rows], 0, read(weight))))
+            assert torch.equal(alone, company[rows])
