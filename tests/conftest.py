@@ -6,8 +6,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingf
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+
+# A slow machine is no failure: examples may take their time, to run and to be drawn.
+hypothesis.settings.register_profile(
+    "satlens", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("satlens")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -84,7 +84,7 @@ def by_definition(model, docs, k, batch_size):
     return [layers[key] for key in sorted(layers)]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(stacks())
 def test_detect_is_the_definition_on_random_models(problem):
     model, docs, k, batch_size = problem

@@ -35,7 +35,7 @@ def assert_same(a: SaturationEvents, b: SaturationEvents) -> None:
     assert (a.n_layers, dict(a.settings)) == (b.n_layers, dict(b.settings))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(events())
 def test_parquet_both_ways(tmp_path_factory, e):
     path = tmp_path_factory.mktemp("events") / "e.parquet"
@@ -76,7 +76,7 @@ def test_frame_is_long_and_ranks_start_at_one():
     assert frame.censored.tolist() == [False, True, False, False]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(events())
 def test_frame_both_ways(e):
     back = SaturationEvents.from_frame(e.to_frame())

@@ -37,7 +37,7 @@ def read(weight):
     return lambda resid, layer: torch.nn.functional.linear(resid, weight)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(problems())
 def test_both_scans_are_the_definition(problem):
     resid, weight, k = problem
