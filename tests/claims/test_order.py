@@ -1,6 +1,6 @@
 """The order claim on real weights, as docs/findings.md reports it: a changed verdict fails.
 
-Tolerances of means cover the choice of stories: they are about twice the width of the intervals.
+Tolerances of means cover the choice of stories.
 """
 
 import json
