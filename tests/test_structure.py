@@ -19,10 +19,12 @@ CODE = [*PACKAGE, *RECIPES, *sorted((ROOT / "tests").rglob("*.py"))]
 ORDER = (
     {"version", "errors"},
     {"conventions", "files"},
+    {"resampling"},
     {"zoo"},
     {"models"},
     {"lenses"},
     {"saturation"},
+    {"nulls"},
     {"order", "probes", "patching", "exits", "routing", "theory"},
     {"survey"},
     {"claims"},

@@ -13,7 +13,7 @@ from satlens.audit.settings import AuditSettings
 from satlens.models import ResidualModel, weights_sha256
 from satlens.order import OrderReport
 from satlens.order.excess import FAILS, HOLDS, UNKNOWN, judge
-from satlens.order.resampling import finite
+from satlens.resampling import finite
 from satlens.version import __version__
 
 ALPHA = 0.05

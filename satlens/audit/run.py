@@ -23,8 +23,8 @@ from satlens.audit.settings import AuditSettings, check_output, output_folder
 from satlens.errors import MissingExtraError
 from satlens.lenses import LogitLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
-from satlens.order.nulls import KINDS as NULL_KINDS
-from satlens.order.nulls import NullDraws, NullSampler
+from satlens.nulls import NullDraws, NullSampler
+from satlens.nulls.block import KINDS as NULL_KINDS
 from satlens.report.figures import save_figures
 from satlens.report.page import write_page
 from satlens.report.tables import summary

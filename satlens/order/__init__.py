@@ -1,8 +1,6 @@
 """Are the ranks fixed one after the other? The published statistic, sound ones, and nulls."""
 
-from satlens.order.concordance import Concordance, concordance
-from satlens.order.excess import Excess, Verdict, excess, verdict
-from satlens.order.nulls import (
+from satlens.nulls import (
     NullDraws,
     NullSampler,
     draw_nulls,
@@ -10,12 +8,14 @@ from satlens.order.nulls import (
     permuted_draws,
     untrained_draws,
 )
+from satlens.order.concordance import Concordance, concordance
+from satlens.order.excess import Excess, Verdict, excess, verdict
 from satlens.order.permutation import Test
-from satlens.order.resampling import Estimate, Intervals
 from satlens.order.summary import OrderReport, report
 from satlens.order.survival import Coverage, Flips, Survival, coverage, flips, survival
 from satlens.order.tau import PaperTau, paper_tau, strict_tau
 from satlens.order.trend import PageTrend, page_trend
+from satlens.resampling import Estimate, Intervals
 
 __all__ = [
     "Concordance",

@@ -21,7 +21,7 @@ from satlens.order.permutation import (
     permuted_ascents,
     sign_flip,
 )
-from satlens.order.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
+from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 from satlens.saturation.events import SaturationEvents
 
 

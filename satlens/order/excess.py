@@ -20,11 +20,12 @@ from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
+from satlens.nulls.block import PATH_NULLS
+from satlens.nulls.draws import NullDraws
 from satlens.order.concordance import concordance_of
-from satlens.order.nulls import PATH_NULLS, NullDraws
 from satlens.order.pairs import COMPARABLE, check_ranks, pair_counts
-from satlens.order.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 from satlens.order.tau import strict_tau_of
+from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 
 MARGIN = 0.02
 """Equivalence margin of the verdict, in concordance: 2 of 100 comparable pairs."""
@@ -107,7 +108,7 @@ def excess(
         InputError: no tokens, k below 2, an unknown statistic, unusable settings.
 
     Example:
-        >>> from satlens.order.nulls import permuted_draws
+        >>> from satlens.nulls.draws import permuted_draws
         >>> from satlens.saturation.events import SaturationEvents
         >>> events = SaturationEvents([[0, 1, 2]] * 4, [[7, 5, 6]] * 4, [0, 0, 1, 1], [0, 1, 0, 1], 4)
         >>> result = excess(permuted_draws(events, draws=200))

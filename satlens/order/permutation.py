@@ -20,7 +20,7 @@ from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
-from satlens.order.resampling import DRAWS, LEVEL, check_draws
+from satlens.resampling import DRAWS, LEVEL, check_draws
 
 EXACT_DOCUMENTS = 14
 """Up to this many documents all ``2**D`` sign patterns are counted instead of drawn."""

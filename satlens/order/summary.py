@@ -8,14 +8,15 @@ import numpy as np
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
+from satlens.nulls.block import PATH_NULLS
+from satlens.nulls.draws import NullDraws, permuted_draws, untrained_draws
 from satlens.order.concordance import Concordance, concordance
 from satlens.order.excess import MARGIN, STATISTICS, Excess, Verdict, excess, verdict
-from satlens.order.nulls import PATH_NULLS, NullDraws, permuted_draws, untrained_draws
 from satlens.order.pairs import check_ranks
-from satlens.order.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 from satlens.order.survival import Coverage, Flips, Survival, coverage, flips, survival
 from satlens.order.tau import PaperTau, paper_tau, strict_tau
 from satlens.order.trend import PageTrend, page_trend
+from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 from satlens.saturation.events import SaturationEvents
 
 

@@ -20,7 +20,7 @@ from scipy import stats
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
-from satlens.order.resampling import DRAWS, LEVEL, Intervals, bootstrap, by_document
+from satlens.resampling import DRAWS, LEVEL, Intervals, bootstrap, by_document
 from satlens.saturation.events import SaturationEvents
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from satlens.order.resampling import Estimate, Intervals, finite
+from satlens.resampling import Estimate, Intervals, finite
 
 if TYPE_CHECKING:
     from satlens.order.excess import Excess

@@ -17,7 +17,7 @@ from satlens.conventions import DEFAULT_SEED, is_censored
 from satlens.errors import InputError
 from satlens.order.pairs import CONCORDANT, check_ranks, pair_counts, rank_pairs
 from satlens.order.permutation import permutation_p, permuted_ascents
-from satlens.order.resampling import LEVEL, check_draws
+from satlens.resampling import LEVEL, check_draws
 from satlens.saturation.events import SaturationEvents
 
 PAPER_NOTE = (

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from satlens.order.pairs import check_ranks
-from satlens.order.resampling import by_document
+from satlens.resampling import by_document
 from satlens.saturation.events import SaturationEvents
 
 

@@ -4,10 +4,11 @@ import torch
 from scipy import stats
 
 from satlens.errors import InputError
+from satlens.nulls.block import PATH_NULLS
+from satlens.nulls.draws import NullDraws
 from satlens.order import NullSampler, concordance, excess, strict_tau, verdict
 from satlens.order.excess import Excess, judge
-from satlens.order.nulls import PATH_NULLS, NullDraws
-from satlens.order.resampling import Estimate, document_weights
+from satlens.resampling import Estimate, document_weights
 from tests.order.planted import (
     Readout,
     detect_states,

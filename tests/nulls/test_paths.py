@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy import stats
 
-from satlens.order import paths
-from satlens.order.paths import Paths
+from satlens.nulls import paths
+from satlens.nulls.paths import Paths
 
 L, N, D = 7, 40, 16
 

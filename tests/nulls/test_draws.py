@@ -4,8 +4,15 @@ import torch
 
 import satlens
 from satlens.errors import InputError
-from satlens.order import NullDraws, NullSampler, draw_nulls, permute_ranks, untrained_draws
-from satlens.order.nulls import KINDS, permuted_draws
+from satlens.nulls import (
+    NullDraws,
+    NullSampler,
+    draw_nulls,
+    permute_ranks,
+    permuted_draws,
+    untrained_draws,
+)
+from satlens.nulls.block import KINDS
 from satlens.saturation.scan import plain_scan
 from tests.builders import random_hooked
 from tests.order.planted import Readout, detect_states, make_events, noise_paths
@@ -62,7 +69,7 @@ def test_layers_are_those_of_a_plain_scan_towards_the_real_ranking(setting, monk
         return layer
 
     expected = sampled(*setting)
-    monkeypatch.setattr("satlens.order.nulls.backward_scan", checked)
+    monkeypatch.setattr("satlens.nulls.block.backward_scan", checked)
     found = sampled(*setting)
     for i, kind in enumerate(KINDS):
         assert (found[kind].layer == expected[kind].layer).all()

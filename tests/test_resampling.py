@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from satlens.errors import InputError
-from satlens.order.resampling import bootstrap, by_document, document_weights
+from satlens.resampling import bootstrap, by_document, document_weights
 
 RATIO = lambda s: s[..., :1] / s[..., 1:]  # noqa: E731
 
@@ -46,7 +46,7 @@ def test_bootstrap_interval_holds_the_truth_at_its_level():
 def test_bootstrap_repeats_from_its_seed_whatever_the_chunks(monkeypatch):
     sums = np.random.default_rng(0).uniform(1, 2, (12, 2))
     first = bootstrap(sums, RATIO, draws=101, seed=5)
-    monkeypatch.setattr("satlens.order.resampling._CHUNK", 12 * 7)
+    monkeypatch.setattr("satlens.resampling._CHUNK", 12 * 7)
     again = bootstrap(sums, RATIO, draws=101, seed=5)
     assert first.low[0] == again.low[0] and first.high[0] == again.high[0]
     assert bootstrap(sums, RATIO, draws=101, seed=6).low[0] != first.low[0]
