@@ -20,6 +20,7 @@ ORDER = (
     {"version", "errors"},
     {"conventions", "files"},
     {"resampling"},
+    {"verdicts"},
     {"zoo"},
     {"models"},
     {"lenses"},

@@ -12,12 +12,12 @@ from satlens.audit.reading import Reading
 from satlens.audit.settings import AuditSettings
 from satlens.models import ResidualModel, weights_sha256
 from satlens.order import OrderReport
-from satlens.order.excess import FAILS, HOLDS, UNKNOWN, judge
+from satlens.order.excess import judge
 from satlens.resampling import finite
+from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN
 from satlens.version import __version__
 
 ALPHA = 0.05
-AS_PUBLISHED = "holds as published only"
 
 
 def assemble(

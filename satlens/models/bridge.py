@@ -88,6 +88,7 @@ def token_bridge(host: nn.Module) -> ResidualModel:
         context=context_of(cfg),
         tokenizer=host.tokenizer,
         example=[example_ids(vocabulary, context_of(cfg))],
+        causal=not bidirectional,
     )
 
 

@@ -53,6 +53,7 @@ def hooked_transformer(host: nn.Module) -> ResidualModel:
         context=cfg.n_ctx,
         tokenizer=host.tokenizer,
         example=[example_ids(cfg.d_vocab, cfg.n_ctx)],
+        causal=cfg.attention_dir == "causal",
     )
 
 

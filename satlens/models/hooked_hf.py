@@ -146,6 +146,7 @@ def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
         tokenizer=tokenizer,
         attached=hooked.attached,
         example=[example_ids(config.vocab_size, context)],
+        causal=True,
     )
 
 

@@ -75,6 +75,7 @@ class ResidualModel:
         attached: a context inside which the host's states pass through ``hook_points``; needed only
             where the hook points are not the host's own (bare Hugging Face modules).
         example: a short input that ``batches`` reads, for checks; None if there is none.
+        causal: no position is read by an earlier one, so a row may be cut behind the position in question.
     """
 
     host: nn.Module
@@ -89,6 +90,7 @@ class ResidualModel:
     tokenizer: Any = None
     attached: Callable[[], AbstractContextManager[Any]] = nullcontext
     example: Any = None
+    causal: bool = False
 
     @property
     def n_layers(self) -> int:

@@ -4,11 +4,7 @@
 
 for a statistic g of the same tokens. Its interval draws documents again, the same ones for the real and the
 null layers. The verdict is taken on the concordance, against the stricter of the two path nulls (the one
-with the smaller excess), with an equivalence margin m: an excess below m is too small to speak of.
-
-    holds                low > 0
-    does not hold        low <= 0 and high < m     (an excess of m or more is excluded)
-    cannot be told here  anything else: the interval holds both 0 and m, or there is no interval
+with the smaller excess), by the rule of `satlens.verdicts`.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +22,10 @@ from satlens.order.concordance import concordance_of
 from satlens.order.pairs import COMPARABLE, check_ranks, pair_counts
 from satlens.order.tau import strict_tau_of
 from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
+from satlens.verdicts import UNKNOWN, rule
 
 MARGIN = 0.02
 """Equivalence margin of the verdict, in concordance: 2 of 100 comparable pairs."""
-
-HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be told here"
 
 
 @dataclass(frozen=True)
@@ -139,7 +134,7 @@ def excess(
 
 @dataclass(frozen=True)
 class Verdict:
-    """Are the ranks fixed in order beyond what converging alone gives? See the module for the rule."""
+    """Are the ranks fixed in order beyond what converging alone gives? The rule: `satlens.verdicts`."""
 
     verdict: str
     excess: Excess | None
@@ -181,18 +176,7 @@ def verdict(
 
 
 def judge(one: Excess, margin: float = MARGIN) -> Verdict:
-    """The rule of the module, on one excess."""
-    low, high = one.estimate.low, one.estimate.high
-    if np.isnan(low) or np.isnan(high):
-        return Verdict(UNKNOWN, one, margin, f"There is {one.estimate.note or 'no interval'}.")
+    """The rule of `satlens.verdicts`, on one excess."""
     null = f"the {one.kind} path" if one.kind in PATH_NULLS else f"the {one.kind} null"
-    value, lower, upper = (f"{round(x, 3) + 0.0:+.3f}" for x in (one.estimate.value, low, high))
-    span = f"the excess over {null}, {value} [{lower}, {upper}],"
-    if low > 0:
-        small = f" It is smaller than {margin:g}." if high < margin else ""
-        return Verdict(HOLDS, one, margin, f"The interval of {span} lies above 0.{small}")
-    if high < margin:
-        where = "lies below 0" if high < 0 else f"excludes an excess of {margin:g} or more"
-        return Verdict(FAILS, one, margin, f"The interval of {span} {where}.")
-    why = f"The interval of {span} holds both 0 and {margin:g}: more documents would tell."
-    return Verdict(UNKNOWN, one, margin, why)
+    found, why = rule(one.estimate, margin, f"the excess over {null}")
+    return Verdict(found, one, margin, why)

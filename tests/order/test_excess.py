@@ -131,7 +131,7 @@ def test_the_three_verdicts(low, high, expected):
 
 def test_verdicts_say_why():
     assert judge(an_excess(0.001, 0.005)).why.endswith("lies above 0. It is smaller than 0.02.")
-    assert "excludes an excess of 0.02 or more" in judge(an_excess(-0.01, 0.01)).why
+    assert "excludes an effect of 0.02 or more" in judge(an_excess(-0.01, 0.01)).why
     assert "lies below 0" in judge(an_excess(-0.05, -0.01)).why
     assert "more documents would tell" in judge(an_excess(-0.1, 0.1)).why
     assert judge(an_excess(np.nan, np.nan, "no interval: x")).why == "There is no interval: x."

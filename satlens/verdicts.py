@@ -1,0 +1,41 @@
+"""The rule that turns an effect and its interval into a verdict, the same for every claim.
+
+With ``[low, high]`` the interval of an effect over its strictest null or control, and an equivalence margin
+``m`` (an effect below m is too small to speak of):
+
+    holds                low > 0
+    does not hold        low <= 0 and high < m     (an effect of m or more is excluded)
+    cannot be told here  anything else: the interval holds both 0 and m, or there is no interval
+"""
+
+import numpy as np
+
+from satlens.resampling import Estimate
+
+HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be told here"
+AS_PUBLISHED = "holds as published only"
+
+
+def rule(estimate: Estimate, margin: float, effect: str) -> tuple[str, str]:
+    """The verdict on one effect, and why in one sentence; ``effect`` names it ("the excess over ...").
+
+    >>> rule(Estimate(0.1, 0.05, 0.15), 0.02, "the excess over the rotated path")[0]
+    'holds'
+    >>> rule(Estimate(0.0, -0.01, 0.01), 0.02, "the excess over the rotated path")[0]
+    'does not hold'
+    """
+    low, high = estimate.low, estimate.high
+    if np.isnan(low) or np.isnan(high):
+        return UNKNOWN, f"There is {estimate.note or 'no interval'}."
+    value, lower, upper = (f"{round(x, 3) + 0.0:+.3f}" for x in (estimate.value, low, high))
+    span = f"{effect}, {value} [{lower}, {upper}],"
+    if low > 0:
+        small = f" It is smaller than {margin:g}." if high < margin else ""
+        return HOLDS, f"The interval of {span} lies above 0.{small}"
+    if high < margin:
+        where = "lies below 0" if high < 0 else f"excludes an effect of {margin:g} or more"
+        return FAILS, f"The interval of {span} {where}."
+    return (
+        UNKNOWN,
+        f"The interval of {span} holds both 0 and {margin:g}: more documents would tell.",
+    )
