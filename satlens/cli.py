@@ -52,7 +52,7 @@ def audit(
         settings: repeat a run from its settings.yaml; then no other setting is read.
         overwrite: replace the run that the folder holds.
     """
-    from satlens.audit import AuditSettings, run_audit
+    from satlens.runs import AuditSettings, run_audit
 
     if (settings is None) == (model is None):
         raise InputError(

@@ -30,7 +30,7 @@ ORDER = (
     {"survey"},
     {"claims"},
     {"report"},
-    {"audit"},
+    {"runs"},
     {"cli"},
 )
 """docs/design.md, "the way the data goes": imports only from sets above, or from the own folder."""

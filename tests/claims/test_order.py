@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from satlens.audit import AuditSettings, run_audit
+from satlens.runs import AuditSettings, run_audit
 
 PUBLIC = {
     "mean_layer": [3.28, 3.73, 3.85, 3.89, 3.90],

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import satlens
-from satlens.audit import AuditSettings, run_audit
 from satlens.cli import main
 from satlens.report.validate import schema
+from satlens.runs import AuditSettings, run_audit
 from satlens.survey import read_corpus
 
 

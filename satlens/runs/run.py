@@ -16,10 +16,6 @@ import numpy as np
 import torch
 
 from satlens import order
-from satlens.audit.heatmap import heatmap
-from satlens.audit.reading import Reading, read
-from satlens.audit.results import assemble
-from satlens.audit.settings import AuditSettings, check_output, output_folder
 from satlens.errors import MissingExtraError
 from satlens.lenses import LogitLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
@@ -29,6 +25,10 @@ from satlens.report.figures import save_figures
 from satlens.report.page import write_page
 from satlens.report.tables import summary
 from satlens.report.validate import write_results
+from satlens.runs.heatmap import heatmap
+from satlens.runs.reading import Reading, read
+from satlens.runs.results import assemble
+from satlens.runs.settings import AuditSettings, check_output, output_folder
 from satlens.saturation.detect import stream
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.tables import events_writer

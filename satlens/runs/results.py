@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from satlens.audit.reading import Reading
-from satlens.audit.settings import AuditSettings
 from satlens.models import ResidualModel, weights_sha256
 from satlens.order import OrderReport
 from satlens.order.excess import judge
 from satlens.resampling import finite
+from satlens.runs.reading import Reading
+from satlens.runs.settings import AuditSettings
 from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN
 from satlens.version import __version__
 

@@ -1,7 +1,7 @@
 import pytest
 
-from satlens.audit.settings import AuditSettings, check_output, output_folder
 from satlens.errors import InputError, OutputError
+from satlens.runs.settings import AuditSettings, check_output, output_folder
 
 ASKED = AuditSettings("tiny")
 

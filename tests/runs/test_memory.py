@@ -11,7 +11,7 @@ LIMIT = 1.5 * 2**30
 CODE = """
 import resource, sys, torch
 from pathlib import Path
-from satlens.audit import AuditSettings, run_audit
+from satlens.runs import AuditSettings, run_audit
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 asked = AuditSettings("tiny", str(folder / "corpus.txt"), max_tokens=50_000, null_tokens=2_000,

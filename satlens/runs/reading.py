@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from satlens.audit.settings import AuditSettings
 from satlens.errors import InputError
 from satlens.models import Batches, ResidualModel
 from satlens.report.words import count
+from satlens.runs.settings import AuditSettings
 from satlens.survey.corpus import Corpus
 
 
