@@ -32,7 +32,9 @@ Scores = Callable[[Tensor, int], Tensor]
 MIN_ROWS = 32
 """Scores are computed for at least this many rows. A matrix product of very few rows takes another
 kernel whose rounding differs in the last bit (measured: float32, fewer than 6 rows), which would
-let the two scans disagree about equal scores."""
+let the two scans disagree about equal scores. In odd sizes (measured: 11 outputs of width 7) a row's last
+bit depends even on its place among the rows: scores that are equal in exact arithmetic but not in
+floating point, such as those of repeated rows of an unembedding, may then be put in either order."""
 
 MAX_ROWS = 512
 """At most ``MAX_ROWS * V`` scores exist at a time, whatever the corpus and the number of layers."""

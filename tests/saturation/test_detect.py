@@ -17,7 +17,11 @@ from tests.saturation.reference import saturation
 
 
 class Stack(nn.Module):
-    """A causal stack small enough to make hundreds of: h += tanh(h W_l + mean of the past), then W_U."""
+    """A causal stack small enough to make hundreds of: h += tanh(h W_l + mean of the past), then W_U.
+
+    With ``coarse`` weights the states are multiples of 1/8 and the scores exact in any order of summation,
+    so that the repeated rows of W_U tie in every layer, whatever the matrix product's rounding.
+    """
 
     def __init__(self, n_layers, d, outputs, dtype, coarse, generator):
         super().__init__()
@@ -26,6 +30,7 @@ class Stack(nn.Module):
             values = torch.randn(*shape, generator=generator)
             return nn.Parameter((values.round() if coarse else values).to(dtype))
 
+        self.steps = 8 if coarse else 2**10
         self.embed = weights(outputs, d)
         self.blocks = nn.ParameterList([weights(d, d) for _ in range(n_layers)])
         self.points = nn.ModuleList([HookPoint() for _ in range(n_layers)])
@@ -37,7 +42,8 @@ class Stack(nn.Module):
         h = self.embed[tokens]
         count = torch.arange(1, tokens.shape[1] + 1)[:, None].to(h.dtype)
         for weight, point in zip(self.blocks, self.points, strict=True):
-            h = point(h + torch.tanh(h @ weight + h.cumsum(1) / count).round(decimals=1))
+            update = torch.tanh(h @ weight + h.cumsum(1) / count)
+            h = point(h + (update * self.steps).round() / self.steps)
         return h @ self.unembed.T
 
     def wrapped(self):
