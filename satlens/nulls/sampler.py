@@ -18,13 +18,11 @@ from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.lenses import Lens, LogitLens
 from satlens.models import wrap
-from satlens.nulls.block import KINDS, Block, generator_for, joined
+from satlens.nulls.block import KINDS, Block, generator_for
 from satlens.nulls.draws import NULL_DRAWS, NullDraws
+from satlens.nulls.queue import BLOCK_BYTES, BlockQueue, Part
 from satlens.saturation.detect import stream
 from satlens.saturation.events import SaturationEvents
-
-BLOCK_BYTES = 2**25
-"""States of about this size (float32) are kept and turned into nulls at a time."""
 
 
 def draw_nulls(
@@ -103,30 +101,21 @@ class NullSampler:
         if draws < 1:
             raise InputError(f"draws must be at least 1, got {draws}.")
         self.scores, self.kinds, self.draws, self.seed = scores, tuple(kinds), draws, seed
-        self.block_bytes, self.progress = block_bytes, progress
-        self._waiting: list[tuple[Tensor, SaturationEvents]] = []
-        self._held: tuple[Tensor, SaturationEvents] | None = None
+        self.queue, self.progress = BlockQueue(block_bytes), progress
         self._events: list[SaturationEvents] = []
         self._layers: dict[str, list[ndarray]] = {kind: [] for kind in self.kinds}
 
     def update(self, resid: Float[Tensor, "layer token d"], events: SaturationEvents) -> None:
         """Take the real states of one batch (copied), and the events found in them."""
-        self._waiting.append((resid.detach().clone(), events))
-        size = sum(4 * states.numel() for states, _ in self._waiting)
-        docs = {int(doc) for _, part in self._waiting for doc in part.doc}
-        if size >= self.block_bytes and len(docs) > 1:
-            # A block waits for the next one: what is left at the end may lack donors of its own.
-            self._draw_held()
-            self._held, self._waiting = joined(self._waiting), []
+        for block in self.queue.push(resid, events):
+            self._draw(block)
 
     def finish(self) -> dict[str, NullDraws]:
         """The draws of everything taken, in order of document and position, by kind."""
-        rest = ([self._held] if self._held else []) + self._waiting
-        if not rest and not self._events:
+        for block in self.queue.rest():
+            self._draw(block)
+        if not self._events:
             raise InputError("No tokens to draw nulls for: the inputs gave no real position.")
-        if rest:
-            self._held, self._waiting = joined(rest), []
-            self._draw_held()
         events = SaturationEvents.concat(self._events)
         order = np.lexsort((events.pos, events.doc))
         settings = {"draws": self.draws, "seed": self.seed}
@@ -136,11 +125,8 @@ class NullSampler:
         }
 
     @torch.no_grad()
-    def _draw_held(self) -> None:
-        if self._held is None:
-            return
-        resid, events = self._held
-        self._held = None
+    def _draw(self, part: Part) -> None:
+        resid, events, _ = part
         block = Block.of(resid, events)
         if "exchanged" in self.kinds:
             block.check_donors()

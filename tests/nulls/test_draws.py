@@ -95,8 +95,7 @@ def test_blocks_keep_few_states_and_every_token(setting):
     most = 0
     for start in range(0, 90, 5):
         sampler.update(resid[:, start : start + 5], events[start : start + 5])
-        held = [] if sampler._held is None else [sampler._held]
-        most = max(most, sum(states.shape[1] for states, _ in held + sampler._waiting))
+        most = max(most, sampler.queue.tokens)
     nulls = sampler.finish()
     assert most <= 2 * 25  # two blocks of 20 tokens, each in need of two documents
     assert (nulls["walk"].events.pos == events.pos).all()
