@@ -11,32 +11,9 @@ from hooks.freeze_after_saturation import freeze_after_saturation
 from hooks.logit_lens import logit_lens
 from hooks.mark_saturation import mark_saturation
 from hooks.record_residual_states import record_residual_states
-from tests.builders import HAS_HOOKED, NO_HOOKED, random_bridge, random_hooked, random_ids
+from tests.hooks.hosts import TOKENS, attached
 
 RECIPES = sorted(Path(__file__).parents[2].glob("hooks/*.py"))
-HOSTS = {
-    "hooked": lambda: random_hooked(n_layers=5),
-    "hooked, soft cap": lambda: random_hooked(n_layers=4, output_logits_soft_cap=2.0),
-    "hooked, one block": lambda: random_hooked(n_layers=1),
-    "bridge": lambda: random_bridge(n_layers=5),
-    "bridge, soft cap (gemma2)": lambda: random_bridge(family="gemma2"),
-    "bridge, scaled (granite)": lambda: random_bridge(family="granite"),
-    "bridge, llama": lambda: random_bridge(family="llama"),
-}
-TOKENS = torch.tensor(random_ids(50, [12, 12]))
-
-
-@pytest.fixture(params=HOSTS)
-def model(request):
-    if request.param == "hooked, soft cap" and not HAS_HOOKED:
-        pytest.skip(NO_HOOKED)
-    host = HOSTS[request.param]()
-    host(TOKENS)  # some hosts put hooks of their own on at the first forward
-    return host
-
-
-def attached(model) -> list[int]:
-    return [len(module._forward_hooks) for module in model.modules()]
 
 
 def run_all(model):

@@ -1,0 +1,15 @@
+"""One model of every kind that a recipe must run on."""
+
+import pytest
+
+from tests.builders import HAS_HOOKED, NO_HOOKED
+from tests.hooks.hosts import HOSTS, TOKENS
+
+
+@pytest.fixture(params=HOSTS)
+def model(request):
+    if request.param == "hooked, soft cap" and not HAS_HOOKED:
+        pytest.skip(NO_HOOKED)
+    host = HOSTS[request.param]()
+    host(TOKENS)  # some hosts put hooks of their own on at the first forward
+    return host
