@@ -13,7 +13,8 @@ layers of the steered run, towards its own final ranking,
     kept          t_1 = t_1(0)
 
 There is no circularity: the direction holds no answer, and has to work on every token. But a push that is
-strong enough fixes any answer at once, so the rate is read beside that of other directions of the same length.
+strong enough fixes any answer at once, so the rate is read beside that of other directions of the same
+length.
 """
 
 from collections.abc import Mapping, Sequence
