@@ -41,7 +41,7 @@ def steer_to_next_stage(model, tokens, pos, layer, direction, alpha, run=None, *
         def hook(resid, hook):
             v, resid = direction[block] if direction.ndim == 2 else direction, resid.clone()
             rows = (layer == block).nonzero()[:, 0], pos[layer == block]
-            resid[rows] += (alpha * v).to(resid)
+            resid[rows] += (alpha * v).to(resid.device)
             return resid
 
         return f"blocks.{block}.hook_resid_post", hook

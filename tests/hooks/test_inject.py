@@ -142,8 +142,9 @@ def test_hooks_of_the_caller_act_first_and_stay(model):
     """They double the donor's state on its way out; what is put in is not doubled again."""
     donors, _ = plain_run(model, DONORS)
     clean, _ = plain_run(model, TOKENS)
-    before = attached(model)
-    with model.hooks(fwd_hooks=[("blocks.0.hook_resid_post", lambda resid, hook: resid * 2)]):
+    before, seen = attached(model), []
+    keep = ("blocks.0.hook_resid_post", lambda resid, hook: seen.append(resid))
+    with model.hooks(fwd_hooks=[("blocks.0.hook_resid_post", lambda resid, hook: resid * 2), keep]):
         inside = attached(model)
         patched, _ = inject_saturated_state(
             model, DONORS, 3, TOKENS, 5, 0, run=record_residual_states
@@ -151,4 +152,5 @@ def test_hooks_of_the_caller_act_first_and_stay(model):
         assert attached(model) == inside
     assert torch.equal(patched[0, :, 5], donors[0, :, 3] * 2)
     assert torch.equal(patched[0, :, 6], clean[0, :, 6] * 2)
+    assert torch.equal(seen[-1], clean[0] * 2), "what the caller keeps is not written into"
     assert attached(model) == before

@@ -129,13 +129,15 @@ def test_no_hook_is_left_behind_after_an_error(model):
 
 def test_hooks_of_the_caller_act_first_and_stay(model):
     clean, _ = plain_run(model, TOKENS)
-    before, v = attached(model), direction(model)
-    with model.hooks(fwd_hooks=[("blocks.0.hook_resid_post", lambda resid, hook: resid * 2)]):
+    before, v, seen = attached(model), direction(model), []
+    keep = ("blocks.0.hook_resid_post", lambda resid, hook: seen.append(resid))
+    with model.hooks(fwd_hooks=[("blocks.0.hook_resid_post", lambda resid, hook: resid * 2), keep]):
         inside = attached(model)
         states, _ = steer_to_next_stage(model, TOKENS, 5, 0, v, 1.0, run=record_residual_states)
         assert attached(model) == inside
     assert torch.equal(states[0, :, 5], clean[0, :, 5] * 2 + v)
     assert torch.equal(states[0, :, 6], clean[0, :, 6] * 2)
+    assert torch.equal(seen[-1], clean[0] * 2), "what the caller keeps is not written into"
     assert attached(model) == before
 
 
