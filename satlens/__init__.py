@@ -1,8 +1,9 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import order
+from satlens import order, probes
 from satlens.lenses import LogitLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
+from satlens.probes import StageProbe
 from satlens.saturation import SaturationEvents, detect
 from satlens.version import __version__
 
@@ -10,10 +11,12 @@ __all__ = [
     "LogitLens",
     "ResidualModel",
     "SaturationEvents",
+    "StageProbe",
     "__version__",
     "detect",
     "load_model",
     "order",
+    "probes",
     "untrained",
     "wrap",
 ]

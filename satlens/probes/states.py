@@ -170,7 +170,7 @@ def _stages(sizes: ndarray, stages: int | None, min_states: int, parts: int) -> 
     where = "" if parts == 1 else f" in each of the {parts} collections that are compared"
     raise InputError(
         f"No layer has {min_states} states of every stage 1 to {asked}{where}: the best layer has "
-        f"{found} of its rarest stage. States kept of each stage, by layer:\n{_table(sizes)}\n"
+        f"{found} of its rarest stage.\nStates kept of each stage, by layer:\n{_table(sizes)}\n"
         "Give more text, ask for fewer stages, lower min_states (and see that per_cell is not below "
         "it), or take a deeper model."
     )
