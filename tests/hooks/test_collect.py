@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+import satlens
 from hooks.collect_stage_states import collect_stage_states
 from hooks.mark_saturation import mark_saturation
 from hooks.record_residual_states import record_residual_states
+from satlens.saturation.stages import stage_of
+from tests.builders import random_hooked
 from tests.hooks.hosts import TOKENS, attached
 from tests.hooks.plain import plain_run, plain_stage
 
@@ -28,6 +31,16 @@ def test_every_state_below_the_output_is_there_with_its_stage(model):
         assert torch.equal(got, states[place])
 
 
+def test_stages_are_those_of_satlens(model):
+    layer, _ = mark_saturation(model, TOKENS, k=3)
+    _, stage, at, row = collect_stage_states(model, TOKENS, layer)
+    events = satlens.detect(model, TOKENS, k=3, include_bos=True)
+    want = stage_of(events.layer, events.n_layers)[:, :-1]
+    assert stage.tolist() == want.T.ravel().tolist()
+    assert at.tolist() == [block for block in range(want.shape[1]) for _ in range(len(want))]
+    assert row.tolist() == events.doc.tolist() * want.shape[1]
+
+
 @pytest.mark.parametrize(
     ("saturation", "stages"),
     [
@@ -39,8 +52,6 @@ def test_every_state_below_the_output_is_there_with_its_stage(model):
     ],
 )
 def test_stages_of_known_layers(saturation, stages):
-    from tests.builders import random_hooked
-
     model = random_hooked(n_layers=5)
     layer = torch.tensor(saturation).expand(*TOKENS.shape, 3)
     _, stage, at, _ = collect_stage_states(model, TOKENS, layer)
@@ -65,8 +76,6 @@ def test_marked_and_padded_positions_are_left_out(model):
 
 
 def test_one_block_has_nothing_below_the_output():
-    from tests.builders import random_hooked
-
     model = random_hooked(n_layers=1)
     h, stage, at, row = collect_stage_states(model, TOKENS, torch.zeros(*TOKENS.shape, 2))
     assert h.shape == (0, model.cfg.d_model)
