@@ -1,6 +1,6 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import order, probes
+from satlens import order, patching, probes
 from satlens.lenses import LogitLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.probes import StageProbe
@@ -16,6 +16,7 @@ __all__ = [
     "detect",
     "load_model",
     "order",
+    "patching",
     "probes",
     "untrained",
     "wrap",

@@ -4,7 +4,8 @@ At layer l, over the states of the tokens of one half of the documents,
 
     means       v_l = mean(h_l in stage i + 1) - mean(h_l in stage i)
     probe       |v_l| n_l,  n_l the unit normal of a logistic regression between the two stages
-    shuffled    |v_l| times the unit mean difference once the stages are shuffled among those tokens
+    shuffled    |v_l| times the unit mean difference once the stages are shuffled among those tokens;
+                several shuffles, since each points somewhere else
     rotated, exchanged    |v_l| times the unit mean difference of states that came another way into the
                 same end (`satlens.nulls.paths`), in stages read from their own events
     random      |v_l| times a random unit vector, a fresh one for each token that is steered
@@ -41,6 +42,7 @@ MIN_STATES = 20
 """States of each of the two stages, in each half, that a layer must have."""
 PER_CELL = 500
 """States of each stage, half and layer that the logistic regression is fitted to, at most."""
+SHUFFLES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +52,9 @@ class Directions:
     Attributes:
         stage: i; the directions lead from stage i to stage i + 1.
         docs, half: every document, ascending, and the half (0 or 1) it belongs to.
-        vectors: by kind, ``[half, layer, d]``, estimated on that half; all of one length at a layer.
-            "random" is not among them: it is drawn for each token.
+        vectors: by kind, ``[draw, half, layer, d]``, estimated on that half; all of one length at a
+            layer, several draws of "shuffled" and one of all others. "random" is not among them: it
+            is drawn for each token.
         counts: ``[half, layer, 2]`` states in stage i and in stage i + 1.
         missing: by kind, why it is not there at all.
     """
@@ -59,7 +62,7 @@ class Directions:
     stage: int
     docs: Int[ndarray, " doc"]
     half: Int[ndarray, " doc"]
-    vectors: Mapping[str, Float[ndarray, "half layer d"]]
+    vectors: Mapping[str, Float[ndarray, "draw half layer d"]]
     counts: Int[ndarray, "half layer 2"]
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,7 +73,7 @@ class Directions:
     @property
     def norm(self) -> Float[ndarray, "half layer"]:
         """``|v_l|``, NaN where there is no direction."""
-        return np.linalg.norm(self.vectors["means"], axis=-1)
+        return np.linalg.norm(self.vectors["means"][0], axis=-1)
 
     @property
     def usable(self) -> Bool[ndarray, "half layer"]:
@@ -110,21 +113,22 @@ def directions(
     labelled = _Labelled.of(events, half[np.searchsorted(docs, events.doc)], stage)
     rng = np.random.default_rng([seed, 1])
     collected = _Collected(model, labelled, kinds, stage, seed)
-    if "shuffled" in kinds:
+    for _ in range(SHUFFLES if "shuffled" in kinds else 0):
         collected.label("shuffled", labelled.shuffled(rng))
     if "probe" in kinds:
         collected.pick(labelled.picked(per_cell, rng))
     collected.read(inputs, progress)
-    sums, count = collected.sums, collected.sums["means"].count
+    count = collected.sums["means"][0].count
     enough = count.min(-1) >= min_states
-    means = np.where(enough[..., None], sums["means"].difference(), np.nan)
-    norm = np.linalg.norm(means, axis=-1, keepdims=True)
-    vectors = {name: unit(one.difference()) * norm for name, one in sums.items()}
-    vectors["means"] = means
+    found = {name: [one.difference() for one in sums] for name, sums in collected.sums.items()}
+    means = np.where(enough[..., None], found.pop("means")[0], np.nan)
     if "probe" in kinds:
-        vectors["probe"] = unit(collected.normals(enough)) * norm
-    ordered = {name: vectors[name] for name in KINDS if name in vectors}
-    return Directions(stage, docs, half, ordered, count, collected.missing)
+        found["probe"] = [collected.normals(enough)]
+    norm = np.linalg.norm(means, axis=-1, keepdims=True)
+    vectors = {"means": means[None]}
+    for name in (name for name in KINDS if name in found):
+        vectors[name] = unit(np.stack(found[name])) * norm
+    return Directions(stage, docs, half, vectors, count, collected.missing)
 
 
 def unit(vectors: Float[ndarray, "*n d"]) -> Float[ndarray, "*n d"]:
@@ -186,8 +190,8 @@ class _Collected:
         self, model: ResidualModel, tokens: _Labelled, kinds: Sequence[str], stage: int, seed: int
     ) -> None:
         self.model, self.tokens = model, tokens
-        self.sums: dict[str, StageSums] = {}
-        self.labels: dict[str, ndarray] = {}
+        self.sums: dict[str, list[StageSums]] = {}
+        self.labels: dict[str, list[ndarray]] = {}
         self.missing: dict[str, str] = {}
         self.label("means", tokens.group)
         nulls = [name for name in PATH_NULLS if name in kinds]
@@ -197,9 +201,10 @@ class _Collected:
         self.rows: dict[int, list[ndarray]] = {}
 
     def label(self, name: str, group: Int[ndarray, "token layer"]) -> None:
-        """Sum the states by this grouping of them."""
-        self.labels[name] = group
-        self.sums[name] = StageSums(self.tokens.events.n_layers, self.model.d_model)
+        """Sum the states by this grouping of them, one more of this name."""
+        sums = StageSums(self.tokens.events.n_layers, self.model.d_model)
+        self.labels.setdefault(name, []).append(group)
+        self.sums.setdefault(name, []).append(sums)
 
     def pick(self, chosen: Bool[ndarray, "token layer"]) -> None:
         """Keep these states."""
@@ -227,13 +232,14 @@ class _Collected:
                 "Directions are estimated on the inputs of the events: detect them again."
             )
         if self.nulls is not None:
-            sums, self.missing = self.nulls.finish()
-            self.sums |= sums
+            drawn, self.missing = self.nulls.finish()
+            self.sums |= {name: [sums] for name, sums in drawn.items()}
 
     def _add(self, resid: Float[Tensor, "layer token d"], rows: Int[ndarray, " token"]) -> None:
         half = self.tokens.half[rows]
-        for name, sums in self.sums.items():
-            sums.add(resid, self.labels[name][rows], half)
+        for name, several in self.sums.items():
+            for group, sums in zip(self.labels[name], several, strict=True):
+                sums.add(resid, group[rows], half)
         if self.chosen is not None:
             for layer in np.flatnonzero(self.chosen[rows].any(0)).tolist():
                 kept = np.flatnonzero(self.chosen[rows, layer])

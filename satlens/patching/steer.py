@@ -157,15 +157,16 @@ def _vectors(
 ) -> dict[str, Float[ndarray, "unit d"]]:
     """By condition, the direction for each recipient, from the other half; NaN where there is none."""
     other = 1 - found.half_of(events.doc[recipient])
-    vectors = {}
+    rng, vectors = np.random.default_rng([seed, 3]), {}
     for name in conditions:
         if name == "random":
             d = found.vectors["means"].shape[-1]
-            drawn = np.random.default_rng([seed, 3]).standard_normal((len(recipient), d))
+            drawn = rng.standard_normal((len(recipient), d))
             drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
             vectors[name] = drawn * found.norm[other, at][:, None]
         elif name in found.vectors:
-            vectors[name] = found.vectors[name][other, at]
+            draw = rng.integers(len(found.vectors[name]), size=len(recipient))
+            vectors[name] = found.vectors[name][draw, other, at]
     return vectors
 
 
