@@ -4,7 +4,8 @@
 
 A document longer than the context is several rows (windows), and a BOS in front is a column of its own, so
 places are read off the `Batch`es themselves. To a causal model nothing behind a position matters: its row
-may be cut there, which saves half of the work on average.
+may be cut there, which saves half of the work on average. Whether a model is causal is not taken on trust:
+one row is read whole and cut, and the rows are cut only if that gives the same logits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from numpy import ndarray
 
@@ -19,6 +21,7 @@ from satlens.errors import InputError
 from satlens.models import Batches, wrap
 from satlens.models.batches import Row
 from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.wrap import TOLERANCE
 
 READ_ROWS = 8
 """Documents in one forward pass where whole documents are read."""
@@ -61,6 +64,8 @@ class Rows:
     index: TokenIndex
     row: Int[ndarray, " token"]
     column: Int[ndarray, " token"]
+    causal: bool = False
+    """Whether rows are cut: the model says that it is causal, and one cut row agrees."""
 
     @staticmethod
     def of(model: ResidualModel, inputs: Any) -> "Rows":
@@ -79,9 +84,11 @@ class Rows:
             rows.append(first + row)
             columns.append(column)
         doc, pos = np.concatenate(docs), np.concatenate(positions)
+        index = TokenIndex.of(doc, pos)
         return Rows(
-            model, batches, TokenIndex.of(doc, pos), np.concatenate(rows), np.concatenate(columns)
-        )
+            model, batches, index, np.concatenate(rows), np.concatenate(columns),
+            causal=model.causal and _cut_agrees(model, batches),
+        )  # fmt: skip
 
     def find(
         self, doc: Int[ndarray, " n"], pos: Int[ndarray, " n"]
@@ -106,7 +113,7 @@ class Rows:
         """How many tokens the model reads for each (row, column)."""
         rows = self.batches.rows
         whole = np.array([max(len(one), len(one.real)) for one in rows])
-        cuttable = np.array([self._cuttable(one) for one in rows])
+        cuttable = np.array([self.causal and _can_be_cut(one) for one in rows])
         return np.where(cuttable[row], column + 1, whole[row])
 
     def batch(self, row: Sequence[int], column: Sequence[int]) -> Batch:
@@ -114,13 +121,33 @@ class Rows:
         pairs = zip(row, column, strict=True)
         return self.batches.collate([self._cut(self.batches.rows[r], int(c)) for r, c in pairs])
 
-    def _cuttable(self, row: Any) -> bool:
-        return self.model.causal and isinstance(row, Row) and row.source is None
-
     def _cut(self, row: Any, column: int) -> Any:
-        if not self._cuttable(row):
-            return row
-        return replace(row, ids=row.ids[: column + 1], real=row.real[: column + 1])
+        return _cut(row, column) if self.causal and _can_be_cut(row) else row
+
+
+def _can_be_cut(row: Any) -> bool:
+    """Rows of tokens; a decoder's row is left whole, with what the encoder reads."""
+    return isinstance(row, Row) and row.source is None
+
+
+def _cut(row: Row, column: int) -> Row:
+    return replace(row, ids=row.ids[: column + 1], real=row.real[: column + 1])
+
+
+@torch.no_grad()
+def _cut_agrees(model: ResidualModel, batches: Batches) -> bool:
+    """Whether the longest row, cut in the middle, gives the logits of the whole row there."""
+    rows = [row for row in batches.rows if _can_be_cut(row)]
+    if not rows:
+        return False
+    row = max(rows, key=len)
+    column = (len(row) - 1) // 2
+    whole, cut = (
+        model.forward(batches.collate([one]))[0, column].double()
+        for one in (row, _cut(row, column))
+    )
+    allowed = TOLERANCE.get(next(model.host.parameters()).dtype, TOLERANCE[torch.float32])
+    return bool((whole - cut).abs().max() <= allowed * whole.std(unbiased=False))
 
 
 def read(model: Any, inputs: Any) -> Batches:
