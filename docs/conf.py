@@ -1,5 +1,5 @@
 """Sphinx settings. Two pages are made here from what they describe, so that they cannot disagree:
-the keys of results.json from the schema, and the notebook from the tutorial's source.
+the keys of results.json from the schemas, and the notebook from the tutorial's source.
 """
 
 import json
@@ -53,8 +53,9 @@ nb_output_stderr = "remove"
 def made() -> None:
     """Write the generated pages."""
     MADE.mkdir(exist_ok=True)
-    schema = json.loads((ROOT / "satlens/report/schema.json").read_text(encoding="utf-8"))
-    (MADE / "results_keys.md").write_text(keys_of_results(schema), encoding="utf-8")
+    files = [ROOT / f"satlens/report/schema/{verb}.json" for verb in ("audit", "probe", "patch")]
+    schemas = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    (MADE / "results_keys.md").write_text(keys_of_results(schemas), encoding="utf-8")
     for source in sorted((ROOT / "tutorials").glob("[0-9]*.py")):
         jupytext.write(jupytext.read(source), MADE / f"{source.stem}.ipynb", fmt="ipynb")
 

@@ -1,13 +1,16 @@
-"""A JSON schema as Markdown: one row a key, in the schema's own words."""
+"""JSON schemas as Markdown: one row a key, in the schemas' own words."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
-def keys_of_results(schema: dict[str, Any]) -> str:
-    """The keys of results.json, then the shapes that they are of."""
-    lines = table("Keys", schema)
-    for name, part in schema.get("$defs", {}).items():
+def keys_of_results(schemas: dict[str, dict[str, Any]]) -> str:
+    """The keys of every verb's results.json, then the shapes that they are of, each once."""
+    lines, shapes = [], {}
+    for verb, schema in schemas.items():
+        lines += table(f"Keys: satlens {verb}", schema)
+        shapes |= schema.get("$defs", {})
+    for name, part in shapes.items():
         lines += table(f"Shape: {name}", part)
     return "\n".join(lines) + "\n"
 

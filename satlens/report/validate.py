@@ -1,8 +1,8 @@
-"""The form of results.json: its schema, a check that needs no other package, reading and writing.
+"""The forms of results.json: their schemas, a check that needs no other package, reading and writing.
 
-`schema.json` beside this file describes every key: it is the documentation. The check understands the
-part of JSON Schema that the file uses and refuses a keyword it does not know, so that it never passes
-what it did not look at.
+A file says which form it has under "schema". `schema/` beside this file describes every key of each
+form: it is the documentation. The check understands the part of JSON Schema that the files use and
+refuses a keyword it does not know, so that it never passes what it did not look at.
 """
 
 import functools
@@ -30,14 +30,37 @@ _TYPES = {
 _SILENT = {"$schema", "$defs", "title", "description"}
 
 
-@functools.cache
-def schema() -> dict[str, Any]:
-    """The JSON Schema of results.json, with a description on every key.
+VERBS = {f"satlens.{verb}/1": verb for verb in ("audit", "probe", "patch")}
+"""The verb of the command line that writes each form, in the order of the page."""
 
-    >>> schema()["properties"]["notes"]["type"]
+
+@functools.cache
+def schema(verb: str = "audit") -> dict[str, Any]:
+    """The JSON Schema of what a verb writes, with a description on every key.
+
+    >>> schema("probe")["properties"]["notes"]["type"]
     'array'
     """
-    return json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
+    path = Path(__file__).with_name("schema") / f"{verb}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def verb_of(results: Mapping[str, Any]) -> str:
+    """The verb that wrote these results.
+
+    >>> verb_of({"schema": "satlens.patch/1"})
+    'patch'
+
+    Raises:
+        InputError: they have none of the documented forms.
+    """
+    form = results.get("schema") if isinstance(results, Mapping) else None
+    if not isinstance(form, str) or form not in VERBS:
+        raise InputError(
+            "These results do not have the form of results.json: results.schema is "
+            f"{_short(form)}, not one of {', '.join(VERBS)}."
+        )
+    return VERBS[form]
 
 
 def plain(value: Any) -> Any:
@@ -63,12 +86,14 @@ def check_results(results: Mapping[str, Any]) -> None:
     Raises:
         InputError: it has not; the message names the first keys that are wrong.
     """
-    found = list(_problems(results, schema(), "results"))
+    verb = verb_of(results)
+    rules = schema(verb)
+    found = list(_problems(results, rules, "results", rules))
     if found:
         more = f" (and {len(found) - 5} more)" if len(found) > 5 else ""
         raise InputError(
             "These results do not have the form of results.json: " + "; ".join(found[:5]) + more
-            + ". The form is described in satlens/report/schema.json."
+            + f". The form is described in satlens/report/schema/{verb}.json."
         )  # fmt: skip
 
 
@@ -99,71 +124,73 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     return results
 
 
-def _problems(value: Any, rule: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Every way in which ``value`` breaks ``rule``, as "path: what is wrong"."""
+def _problems(
+    value: Any, rule: Mapping[str, Any], where: str, root: Mapping[str, Any]
+) -> Iterator[str]:
+    """Every way in which ``value`` breaks ``rule``, as "path: what is wrong"; ``root`` holds "$defs"."""
     for keyword, wanted in rule.items():
         if keyword in _SILENT:
             continue
         if keyword not in _CHECKS:
-            raise InputError(f"schema.json uses {keyword!r}, which the check does not know.")
-        yield from _CHECKS[keyword](value, wanted, rule, where)
+            raise InputError(f"The schema uses {keyword!r}, which the check does not know.")
+        yield from _CHECKS[keyword](value, wanted, rule, where, root)
 
 
-def _type(value, wanted, _rule, where):
+def _type(value, wanted, _rule, where, _root):
     kinds = [wanted] if isinstance(wanted, str) else wanted
     if not any(_TYPES[kind](value) for kind in kinds):
         yield f"{where} is {_short(value)}, not {' or '.join(kinds)}"
 
 
-def _ref(value, wanted, _rule, where):
-    yield from _problems(value, schema()["$defs"][wanted.removeprefix("#/$defs/")], where)
+def _ref(value, wanted, _rule, where, root):
+    yield from _problems(value, root["$defs"][wanted.removeprefix("#/$defs/")], where, root)
 
 
-def _required(value, wanted, _rule, where):
+def _required(value, wanted, _rule, where, _root):
     if isinstance(value, Mapping):
         yield from (f"{where}.{key} is missing" for key in wanted if key not in value)
 
 
-def _properties(value, wanted, _rule, where):
+def _properties(value, wanted, _rule, where, root):
     if isinstance(value, Mapping):
         for key in wanted.keys() & value.keys():
-            yield from _problems(value[key], wanted[key], f"{where}.{key}")
+            yield from _problems(value[key], wanted[key], f"{where}.{key}", root)
 
 
-def _additional(value, wanted, rule, where):
+def _additional(value, wanted, rule, where, root):
     if not isinstance(value, Mapping) or wanted is True:
         return
     for key in value.keys() - rule.get("properties", {}).keys():
         if wanted is False:
             yield f"{where}.{key} is not a documented key"
         else:
-            yield from _problems(value[key], wanted, f"{where}.{key}")
+            yield from _problems(value[key], wanted, f"{where}.{key}", root)
 
 
-def _items(value, wanted, _rule, where):
+def _items(value, wanted, _rule, where, root):
     if _TYPES["array"](value):
         for i, inner in enumerate(value):
-            yield from _problems(inner, wanted, f"{where}[{i}]")
+            yield from _problems(inner, wanted, f"{where}[{i}]", root)
 
 
-def _any_of(value, wanted, _rule, where):
-    tries = [list(_problems(value, rule, where)) for rule in wanted]
+def _any_of(value, wanted, _rule, where, root):
+    tries = [list(_problems(value, rule, where, root)) for rule in wanted]
     if all(tries):
         yield from tries[0]
 
 
-def _length(value, wanted, rule, where):
+def _length(value, wanted, rule, where, _root):
     low, high = rule.get("minItems", 0), rule.get("maxItems", math.inf)
     if _TYPES["array"](value) and not low <= len(value) <= high:
         yield f"{where} has {len(value)} entries, not {wanted}"
 
 
-def _minimum(value, wanted, _rule, where):
+def _minimum(value, wanted, _rule, where, _root):
     if _TYPES["number"](value) and value < wanted:
         yield f"{where} is {value}, below {wanted}"
 
 
-def _enum(value, wanted, _rule, where):
+def _enum(value, wanted, _rule, where, _root):
     if value not in wanted:
         yield f"{where} is {_short(value)}, not one of {wanted}"
 
@@ -177,5 +204,5 @@ _CHECKS = {
     "type": _type, "$ref": _ref, "required": _required, "properties": _properties,
     "additionalProperties": _additional, "items": _items, "anyOf": _any_of, "minItems": _length,
     "maxItems": _length, "minimum": _minimum, "enum": _enum,
-    "const": lambda value, wanted, rule, where: _enum(value, [wanted], rule, where),
+    "const": lambda value, wanted, *rest: _enum(value, [wanted], *rest),
 }  # fmt: skip

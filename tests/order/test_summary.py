@@ -1,17 +1,16 @@
 import dataclasses
 import json
-from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 
-import satlens
 from satlens.errors import InputError
 from satlens.order import NullDraws, report
+from satlens.report.validate import schema
 from tests.order.planted import layers_without_order, make_events
 
-SCHEMA = json.loads((Path(satlens.__file__).parent / "report" / "schema.json").read_text())
+SCHEMA = schema("audit")
 
 
 def check(part: str, value) -> None:

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 from satlens.errors import InputError
-from satlens.report.validate import check_results, plain, read_results, schema, write_results
+from satlens.report.validate import (
+    VERBS,
+    check_results,
+    plain,
+    read_results,
+    schema,
+    verb_of,
+    write_results,
+)
 from tests.report.example import make_results
+from tests.report.example_parts import make_patch, make_probe
+
+MADE = {"audit": make_results, "probe": make_probe, "patch": make_patch}
 
 
 def every_property(rule):
@@ -24,17 +35,53 @@ def every_property(rule):
         yield from every_property(inner)
 
 
-def test_every_key_has_a_description():
-    found = list(every_property(schema()))
-    assert len(found) > 80
+@pytest.mark.parametrize("verb", MADE)
+def test_every_key_has_a_description(verb):
+    found = list(every_property(schema(verb)))
+    assert len(found) > 60
     assert [name for name, rule in found if not rule.get("description")] == []
 
 
-def test_the_schema_is_valid_and_accepts_a_whole_result():
-    jsonschema.Draft202012Validator.check_schema(schema())
-    results = plain(make_results())
-    jsonschema.validate(results, schema())
+@pytest.mark.parametrize("verb", MADE)
+def test_the_schema_is_valid_and_accepts_a_whole_result(verb):
+    jsonschema.Draft202012Validator.check_schema(schema(verb))
+    results = plain(MADE[verb]())
+    jsonschema.validate(results, schema(verb))
     check_results(results)
+    assert verb_of(results) == verb
+
+
+def test_a_shape_of_one_name_is_one_shape():
+    seen = {}
+    for verb in VERBS.values():
+        for name, rule in schema(verb)["$defs"].items():
+            assert seen.setdefault(name, rule) == rule, name
+    for name in ("model", "corpus", "versions", "verdict", "estimate", "ci"):
+        assert all(name in schema(verb)["$defs"] for verb in VERBS.values())
+
+
+BREAKS_OF_PARTS = {
+    "control": ("probe", lambda r: r["controls"].update(dice={}), "controls.dice is not"),
+    "share": ("probe", lambda r: r["probe"].update(auc="high"), "probe.auc is 'high'"),
+    "condition": (
+        "patch",
+        lambda r: r["patching"]["conditions"]["self"].pop("n"),
+        "self.n is missing",
+    ),
+    "offset": ("patch", lambda r: r["patching"].update(offsets=[0.5]), "offsets[0] is 0.5"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS_OF_PARTS)
+def test_a_broken_part_is_found_by_both(name):
+    verb, change, words = BREAKS_OF_PARTS[name]
+    results = plain(MADE[verb]())
+    change(results)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(results, schema(verb))
+    with pytest.raises(InputError, match=f"schema/{verb}.json") as error:
+        check_results(results)
+    assert words in str(error.value)
 
 
 def broken(change):
@@ -71,9 +118,9 @@ def test_the_light_check_finds_what_jsonschema_finds(name):
 def test_a_schema_keyword_that_is_not_checked_is_refused(monkeypatch):
     changed = copy.deepcopy(schema())
     changed["pattern"] = "x"
-    monkeypatch.setattr("satlens.report.validate.schema", lambda: changed)
+    monkeypatch.setattr("satlens.report.validate.schema", lambda verb: changed)
     with pytest.raises(InputError, match="'pattern', which the check does not know"):
-        check_results({})
+        check_results(make_results(docs=2, tokens=5))
 
 
 def test_writing_and_reading_back(tmp_path):
