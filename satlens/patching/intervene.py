@@ -128,10 +128,14 @@ class Intervention:
             )
 
     def attach(self) -> Handle:
-        """Put the edits on the model, behind the hooks that it already has."""
-        stack = ExitStack()
+        """Put the edits on the model, behind the hooks that it already has, until the handle is used."""
+        stack, hooks = ExitStack(), self._hooks()
+        for _, fn in hooks:
+            # A context that nobody holds is closed by the garbage collector, which would take the edits
+            # off behind the caller's back: so the hooks on the model hold it.
+            fn.held = stack  # type: ignore[attr-defined]
         # ResidualModel.hooks leaves nothing behind if it raises, so there is nothing to undo here.
-        stack.enter_context(self.model.hooks(self._hooks()))
+        stack.enter_context(self.model.hooks(hooks))
         return Handle(stack)
 
     def __enter__(self) -> Handle:

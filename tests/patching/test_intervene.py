@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 import torch
 
@@ -94,6 +96,23 @@ def test_a_handle_removes_what_was_attached_and_no_more(model, batch):
         assert torch.equal(run(model, batch)[1][0], both[0])
         entered.remove()
         assert torch.equal(run(model, batch)[1], logits)
+
+
+def test_an_intervention_stays_on_though_nobody_keeps_its_handle():
+    model = wrap(random_hooked())
+    batch = next(iter(model.batches(random_ids(50, [7]), 1)))
+    _, logits = run(model, batch)
+    intervene(model, Edit(1, 0, 2, torch.ones(32))).attach()
+    gc.collect()
+    assert not torch.equal(run(model, batch)[1], logits)
+
+
+def test_what_the_caller_kept_of_a_state_is_not_written_into(model, batch):
+    kept = []
+    keep = (1, lambda resid, hook: kept.extend([resid, resid.clone()]))
+    with model.hooks([keep]), intervene(model, Edit(1, 0, 2, torch.ones(32))):
+        model.forward(batch)
+    assert torch.equal(kept[0], kept[1])
 
 
 def test_the_hooks_of_the_caller_stay_and_act_first(model, batch):

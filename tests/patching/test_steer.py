@@ -7,6 +7,7 @@ from satlens.errors import InputError
 from satlens.models import wrap
 from satlens.patching import DIRECTIONS, directions, steer
 from satlens.patching import directions as estimate_directions
+from satlens.patching.directions import logistic_normal
 from satlens.patching.stage_sums import NullSums, StageSums, groups
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.stages import settled, stage_of
@@ -116,6 +117,15 @@ def test_directions_have_one_length_and_random_ones_are_fresh(read):
         known = ~np.isnan(length)
         assert known[:, read.directions.usable].mean() > 0.9, name
         np.testing.assert_allclose(length[known], np.broadcast_to(norm, length.shape)[known])
+
+
+def test_the_normal_is_in_coordinates_of_the_state():
+    """Two Gaussians of one diagonal covariance C, v apart: the best normal is C^-1 v."""
+    rng = np.random.default_rng(0)
+    spread, y = np.array([0.1, 1.0, 10.0]), rng.integers(2, size=4000)
+    v = 2 * spread
+    x = rng.normal(size=(4000, 3)) * spread + y[:, None] * v
+    assert cosine(logistic_normal(x, y), v / spread**2) > 0.99
 
 
 def test_steering_equals_adding_by_hand():
