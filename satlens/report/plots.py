@@ -1,19 +1,24 @@
-"""The charts of the page, as plain plotly figures: dicts of data and layout. Nothing is computed here.
-
-Colours are names of CSS variables (``--rank-1``, with a share of opacity ``--rank-1/0.15``), which
-the page's script puts in, so that light, dark and print have one palette each, in one place. A chart
-is None where the results lack what it draws; the page then says so in a sentence.
-"""
+"""The charts of an audit on the page (see `satlens.report.chart`). Nothing is computed here."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from satlens.report.chart import (
+    LAYER_AXIS,
+    Chart,
+    band,
+    error,
+    layer_axis,
+    legend,
+    note,
+    point,
+    rows_layout,
+    vline,
+)
 from satlens.report.words import NULL_NAMES, known, part
 
-LAYER_AXIS = "layer (state after block l)"
 MOST_ROWS = 10
 """Rows of a histogram that a reader can still tell apart."""
-Chart = dict[str, Any]
 
 
 def survival(results: Mapping[str, Any], kind: str) -> Chart | None:
@@ -33,9 +38,9 @@ def survival(results: Mapping[str, Any], kind: str) -> Chart | None:
             step | {"y": line["fixed"], "name": name, "line": {"color": color, "shape": "hv", "width": 2},
                     "hovertemplate": "%{y:.0%}"},
         ]  # fmt: skip
-    layout = _layer_axis(layers[-1]) | {
+    layout = layer_axis(layers[-1]) | {
         "yaxis": {"title": "share of tokens fixed", "range": [0, 1.02], "tickformat": ".0%"},
-        "hovermode": "x unified", "legend": _legend() | {"traceorder": "normal"},
+        "hovermode": "x unified", "legend": legend() | {"traceorder": "normal"},
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -60,7 +65,7 @@ def histogram(results: Mapping[str, Any], kind: str = "trained") -> Chart | None
             "domain": [1 - (i + 1) * step + 0.15 * step, 1 - i * step], "nticks": 3,
             "title": {"text": f"rank {i + 1}", "standoff": 4}, "tickfont": {"size": 10},
         }  # fmt: skip
-    axis = _layer_axis(len(rows[0]) - 1)["xaxis"] | {
+    axis = layer_axis(len(rows[0]) - 1)["xaxis"] | {
         "anchor": "y" + (str(len(rows)) if rows[1:] else "")
     }
     if len(rows) < len(every):
@@ -92,7 +97,7 @@ def rank_to_place(results: Mapping[str, Any]) -> Chart | None:
             data.append(_series(kind, ranks, values, "%{y:.2f}"))
     layout = {"xaxis": {"title": "rank in the final ranking", "dtick": 1 if k <= 12 else None},
               "yaxis": {"title": "mean place of its saturation layer", "range": [0.8, k + 0.2]},
-              "hovermode": "x unified", "legend": _legend()}  # fmt: skip
+              "hovermode": "x unified", "legend": legend()}  # fmt: skip
     return {"data": data, "layout": layout}
 
 
@@ -142,12 +147,12 @@ def against_nulls(results: Mapping[str, Any], statistic: str) -> Chart | None:
                          "marker": {"symbol": "circle-open", "size": 9, "color": "--model"},
                          "hovertemplate": f"{row}<br>this model, same tokens: %{{x:.3f}}"
                                           "<extra></extra>"})  # fmt: skip
-    data.append(_point(real, "this model", "--model"))
+    data.append(point(real, "this model", "--model"))
     rows = ["this model", *(NULL_NAMES[name] for name in names)]
-    shapes = [_vline(real["value"], "--model")]
+    shapes = [vline(real["value"], "--model")]
     if real["ci"]:
-        shapes.append(_band(*real["ci"], "--model/0.14"))
-    return {"data": data, "layout": _rows_layout(rows, statistic.replace("_", " "), shapes),
+        shapes.append(band(*real["ci"], "--model/0.14"))
+    return {"data": data, "layout": rows_layout(rows, statistic.replace("_", " "), shapes),
             "height": 110 + 34 * len(rows)}  # fmt: skip
 
 
@@ -157,11 +162,11 @@ def excess(results: Mapping[str, Any]) -> Chart | None:
     if not names:
         return None
     data = [
-        _point(results["nulls"][name]["excess"], NULL_NAMES[name], "--model", "+.3f")
+        point(results["nulls"][name]["excess"], NULL_NAMES[name], "--model", "+.3f")
         for name in names
     ]
     rows = [NULL_NAMES[name] for name in names]
-    layout = _rows_layout(rows, "excess concordance over the null", [_vline(0, "--null")])
+    layout = rows_layout(rows, "excess concordance over the null", [vline(0, "--null")])
     return {"data": data, "layout": layout, "height": 110 + 34 * len(rows)}
 
 
@@ -182,16 +187,16 @@ def mean_layers(results: Mapping[str, Any]) -> Chart | None:
             series = _series(
                 kind, [r["rank"] for r in ranks], [r["mean_layer"] for r in ranks], "%{y:.2f}"
             )
-            data.append(series | _error([(r["mean_layer"], r["ci"]) for r in ranks], "y", series))
+            data.append(series | error([(r["mean_layer"], r["ci"]) for r in ranks], "y", series))
     last, k = results["model"]["n_layers"] - 1, len(results["saturation"]["trained"]["ranks"])
     layout = {
         "xaxis": {"title": "rank", "dtick": 1 if k <= 12 else None},
         "yaxis": {"title": LAYER_AXIS, "rangemode": "tozero", "range": [0, last * 1.08 + 0.2]},
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": last, "y1": last,
                     "line": {"color": "--muted", "width": 1}}],
-        "annotations": [_note(f"layer {last}, the output: censored", x=0.01, xref="paper", y=last,
+        "annotations": [note(f"layer {last}, the output: censored", x=0.01, xref="paper", y=last,
                               xanchor="left", yanchor="bottom")],
-        "hovermode": "x unified", "legend": _legend(),
+        "hovermode": "x unified", "legend": legend(),
     }  # fmt: skip
     return {"data": data, "layout": layout}
 
@@ -203,64 +208,3 @@ def _series(kind: str, x: list, y: list, hover: str) -> Chart:
         "line": {"color": color, "width": 2, "dash": "solid" if trained else "dash"},
         "marker": {"color": color, "size": 8, "symbol": "circle" if trained else "square-open"},
     }  # fmt: skip
-
-
-def _point(entry: Mapping[str, Any], row: str, color: str, form: str = ".3f") -> Chart:
-    """One value with its interval in a row of a dot chart."""
-    point = {
-        "type": "scatter", "mode": "markers", "x": [entry["value"]], "y": [row],
-        "marker": {"color": color, "size": 11}, "line": {"color": color},
-        "hovertemplate": f"{row}<br>%{{x:{form}}}" + _ends(entry["ci"], form) + "<extra></extra>",
-    }  # fmt: skip
-    return point | _error([(entry["value"], entry["ci"])], "x", point)
-
-
-def _error(estimates: list, axis: str, series: Chart) -> Chart:
-    """Error bars of a series, empty where any interval is missing."""
-    if not all(ci and known(value) and all(map(known, ci)) for value, ci in estimates):
-        return {}
-    up = [max(ci[1] - value, 0) for value, ci in estimates]
-    down = [max(value - ci[0], 0) for value, ci in estimates]
-    return {f"error_{axis}": {"type": "data", "symmetric": False, "array": up, "arrayminus": down,
-                              "color": series["line"]["color"], "thickness": 1.5, "width": 4}}  # fmt: skip
-
-
-def _ends(ci: Any, form: str) -> str:
-    return f"<br>interval {ci[0]:{form}} to {ci[1]:{form}}" if ci and all(map(known, ci)) else ""
-
-
-def _layer_axis(last: int) -> Chart:
-    """Layers along x, the output shaded: what is fixed there is censored."""
-    return {
-        "xaxis": {"title": LAYER_AXIS, "range": [-0.5, last + 0.5], "tickformat": "d",
-                  "dtick": max(1, -(-(last + 1) // 9))},
-        "shapes": [_band(last - 0.5, last + 0.5, "--null/0.22")],
-        "annotations": [_note("output: censored", x=last + 0.5, xanchor="right", y=0.02, yref="paper",
-                              textangle=-90, yanchor="bottom")],
-    }  # fmt: skip
-
-
-def _rows_layout(rows: list[str], title: str, shapes: list) -> Chart:
-    return {
-        "showlegend": False, "shapes": shapes, "xaxis": {"title": title, "zeroline": False, "nticks": 6},
-        "yaxis": {"categoryorder": "array", "categoryarray": rows[::-1], "automargin": True,
-                  "range": [-0.6, len(rows) - 0.4], "showgrid": False},
-    }  # fmt: skip
-
-
-def _band(x0: float, x1: float, color: str) -> Chart:
-    return {"type": "rect", "yref": "paper", "x0": x0, "x1": x1, "y0": 0, "y1": 1, "fillcolor": color,
-            "line": {"width": 0}, "layer": "below"}  # fmt: skip
-
-
-def _vline(x: float, color: str) -> Chart:
-    return {"type": "line", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "layer": "below",
-            "line": {"color": color, "width": 1.5}}  # fmt: skip
-
-
-def _note(text: str, **place: Any) -> Chart:
-    return {"text": text, "showarrow": False, "font": {"size": 11, "color": "--muted"}} | place
-
-
-def _legend() -> Chart:
-    return {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "reversed"}

@@ -28,6 +28,77 @@ NULL_MEANING = {
     "untrained": "the same shape with fresh weights",
 }
 
+CONTROL_NAMES = {
+    "layer": "layer number alone",
+    "shuffled": "labels shuffled",
+    "margin": "margins and entropy",
+    "identity": "token identity",
+    "control_task": "control task",
+    "gaussian": "Gaussian, as published",
+    "untrained": "untrained model",
+    "rotated": "path rotated",
+    "exchanged": "path exchanged",
+}
+"""The controls of a probe in the order of the tables, with the words for each."""
+
+CONTROL_MEANING = {
+    "layer": "the number of the layer and no state",
+    "shuffled": "the states, with their stages shuffled within each layer",
+    "margin": "how sure the model ends up, by layer, and no state",
+    "identity": "the token that is read and the token that is answered, and no state",
+    "control_task": "the states, asked for a random stage of each token type: what can be learned by heart",
+    "gaussian": "noise with one mean and one spread a stage: it lacks all that a state consists of",
+    "untrained": "states of fresh weights, in stages of their own",
+    "rotated": "states that come another way into the same end, in stages of their own",
+    "exchanged": "states that come the way of another token into the same end, in stages of their own",
+}
+
+CONDITION_NAMES = {
+    "clean": "nothing put in",
+    "paired": "paired donor",
+    "self": "its own state",
+    "unsaturated": "donor not yet saturated",
+    "random_donor": "random donor",
+    "shuffled": "pairs shuffled",
+    "random_direction": "random direction",
+}
+"""What is put into a recipient, with the words for each."""
+
+CONDITION_MEANING = {
+    "clean": "the recipient as it is",
+    "paired": "the state of the token with the same answer that settles earlier: the published patch",
+    "self": "the recipient's own state: it must change nothing",
+    "unsaturated": "a third token with the same answer, not yet fixed at that layer",
+    "random_donor": "a token of another document with another answer",
+    "shuffled": "the donor of another pair",
+    "random_direction": "a move as far as to the donor's state, in a random direction",
+}
+
+DIRECTION_NAMES = {
+    "means": "mean difference",
+    "probe": "normal of a probe",
+    "shuffled": "labels shuffled",
+    "random": "random direction",
+    "rotated": "path rotated",
+    "exchanged": "path exchanged",
+}
+"""What is added to a state when it is steered, with the words for each."""
+
+DIRECTION_MEANING = {
+    "means": "mean state of the next stage minus mean state of this one, from other documents",
+    "probe": "normal of a logistic regression between the two stages, of the same length",
+    "shuffled": "mean difference once the stages are shuffled, of the same length",
+    "random": "a random direction of the same length",
+    "rotated": "mean difference of states that come another way into the same end, of the same length",
+    "exchanged": "mean difference of states that come the way of another token, of the same length",
+}
+
+_NAMES_BY_VERDICT = {
+    "stage_decodable": CONTROL_NAMES,
+    "transition_by_patching": CONDITION_NAMES,
+    "transition_by_steering": DIRECTION_NAMES,
+}
+
 
 KINDS = ("trained", "untrained")
 """The two models of an audit, by their keys in the results."""
@@ -117,6 +188,21 @@ def part(results: Mapping[str, Any], *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def null_name(verdict: Mapping[str, Any]) -> str:
+    """The words for what a verdict is taken against; "shuffled" means another thing in each part.
+
+    >>> null_name({"id": "transition_by_patching_as_published", "null": "shuffled"})
+    'pairs shuffled'
+    >>> null_name({"id": "order", "null": "rotated"}), null_name({"id": "order", "null": "dice"})
+    ('path rotated', 'dice')
+    """
+    against = verdict.get("null") or ""
+    names = NULL_NAMES
+    for start, of_part in _NAMES_BY_VERDICT.items():
+        names = of_part if str(verdict["id"]).startswith(start) else names
+    return names.get(against, against)
 
 
 def count(n: int, word: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 from satlens.errors import InputError
 from satlens.report.detect_view import detect_table, detect_text, token_texts
 from satlens.report.frames import nulls_frame, saturation_frame, verdicts_frame
+from satlens.report.table import verdicts_text
 from satlens.report.tables import (
     coverage_table,
     nulls_table,
@@ -14,7 +15,6 @@ from satlens.report.tables import (
     saturation_table,
     summary,
     tables_markdown,
-    verdicts_text,
 )
 from satlens.report.validate import plain
 from satlens.report.words import number, visible
