@@ -103,11 +103,13 @@ def run_controls(
                     rng = [np.random.default_rng([seed, number, i]) for i in range(draws)]
                     rng = rng if name in DRAWN else rng[:1]
                     pairings[name] = _same_rows(name, data, found, fold, C, rng)
-                elif name not in missing:
+                elif name in collected.others:
                     parts = collected.others[name]
                     pairings[name] = _other_states(
                         collected.real, parts, data.stages, min_states, folds, C, seed
                     )
+                else:
+                    missing.setdefault(name, "No such states were collected.")
             except InputError as error:
                 missing[name] = str(error)
             bar.update()

@@ -14,7 +14,14 @@ from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.models import Batches, wrap
 from satlens.probes.collect import Collected, collect
-from satlens.probes.comparison import Control, compare, path_nulls_there, run_controls
+from satlens.probes.comparison import (
+    NOT_IN_VERDICT,
+    Control,
+    compare,
+    path_nulls_there,
+    run_controls,
+)
+from satlens.probes.controls import NAMES
 from satlens.probes.crossval import FOLDS, document_folds, out_of_fold
 from satlens.probes.probe import StageProbe
 from satlens.probes.sampling import PER_CELL
@@ -193,8 +200,9 @@ def _verdicts(controls, effect, strictest, missing, has_paths, margin) -> list[d
     word, why = rule(effect, margin, span)
     if not has_paths:
         word, why = UNKNOWN, "No path null could be drawn, so nothing says what converging gives."
-    elif missing:
-        why += f" Not compared with: {', '.join(missing)} (see the notes)."
+    lacking = [name for name in NAMES if name in missing and name not in NOT_IN_VERDICT]
+    if lacking:
+        why += f" Not compared with: {', '.join(lacking)} (see the notes)."
     gaussian = controls["gaussian"].excess
     published, published_why = rule(gaussian, margin, "the accuracy above scalar Gaussian noise")
     if published == HOLDS and word != HOLDS:
