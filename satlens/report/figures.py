@@ -19,6 +19,7 @@ from satlens.report.paper import (
     COLORS,
     LAYER_AXIS,
     Figures,
+    legend_below,
     need,
     numbers,
     paper,
@@ -143,7 +144,7 @@ def trained_against_untrained(results: Mapping[str, Any]) -> "Figure":
         )
         axes.set(xlabel="rank", ylabel=f"mean saturation {LAYER_AXIS}")
         axes.set_ylim(None, last + 0.07 * max(last, 1))
-        figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
+        legend_below(axes, 2)
     return figure
 
 

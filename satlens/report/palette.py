@@ -23,6 +23,12 @@ CELLS = {
 }
 """Cells of the token heatmap by what they hold, and the ink on a fixed one."""
 
+LINES = {
+    "light": ("#0072b2", "#c26a00", "#00795c", "#b0479a", "#7a4a1e", "#5c63c9", "#7a828e"),
+    "dark": ("#56b4e9", "#e69a3c", "#3ecf9f", "#e58fd0", "#c99e6b", "#a3a9ff", "#8d96a2"),
+}
+"""Colours for a few named lines, the one in question first; a line also has a marker of its own."""
+
 
 def rank_colors(k: int, theme: str = "light") -> list[str]:
     """One colour a rank, rank 1 first.

@@ -106,6 +106,24 @@ def numbers(values: Iterable[Any]) -> list[float]:
     return [value if known(value) else float("nan") for value in values]
 
 
+def legend_below(axes: Any, ncols: int) -> None:
+    """The legend under the axis title, inside the layout: a figure's own would lie on the caption."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=ncols, fontsize=7)
+
+
+def spread(estimates: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Lengths of error bars below and above; NaN, which is not drawn, where there is no interval."""
+    ends = [_ends(one) for one in estimates]
+    return [[below for below, _ in ends], [above for _, above in ends]]
+
+
+def _ends(one: Mapping[str, Any]) -> tuple[float, float]:
+    ci = one["ci"]
+    if not ci or not all(map(known, (one["value"], *ci))):
+        return float("nan"), float("nan")
+    return max(one["value"] - ci[0], 0.0), max(ci[1] - one["value"], 0.0)
+
+
 def need(results: Mapping[str, Any], *keys: str) -> Any:
     """The value under these keys; InputError where it is not there or empty."""
     found = part(results, *keys)
