@@ -1,9 +1,13 @@
-"""What each chart of the page shows, what to read off it, how it can mislead, and what to say instead."""
+"""What each chart of an audit shows, what to read off it, how it can mislead, and what to say instead.
+
+`probe_captions` and `patch_captions` hold the same for the other parts of the page.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from satlens.report import plots
+from satlens.report.chart import Chart
 
 
 class Caption(NamedTuple):
@@ -14,7 +18,10 @@ class Caption(NamedTuple):
     mind: str
 
 
-CHARTS: dict[str, Callable[[Mapping[str, Any]], plots.Chart | None]] = {
+Charts = Mapping[str, Callable[[Mapping[str, Any]], Chart | None]]
+"""Functions from results to a chart, by the chart's place in the template."""
+
+CHARTS: Charts = {
     "survival": lambda results: plots.survival(results, "trained"),
     "histogram": plots.histogram,
     "rank_to_place": plots.rank_to_place,
@@ -25,7 +32,7 @@ CHARTS: dict[str, Callable[[Mapping[str, Any]], plots.Chart | None]] = {
     "mean_layers": plots.mean_layers,
     "survival_untrained": lambda results: plots.survival(results, "untrained"),
 }
-"""Every chart of the page by its place in the template."""
+"""Every chart of an audit by its place in the template."""
 
 CAPTIONS = {
     "survival": Caption(
@@ -98,5 +105,4 @@ MISSING = {
     "mean_layers": "The mean saturation layers are not available in these results.",
     "survival_untrained": _NO_FRESH,
     "heatmap": "No document was kept for the token heatmap in this run.",
-    "verdicts": "No verdict could be given in this run.",
 }

@@ -25,13 +25,19 @@ def point(entry: Mapping[str, Any], row: str, color: str, form: str = ".3f") -> 
 
 
 def error(estimates: list, axis: str, series: Chart) -> Chart:
-    """Error bars of a series, empty where any interval is missing."""
-    if not all(ci and known(value) and all(map(known, ci)) for value, ci in estimates):
+    """Error bars of a series; none at a point without an interval."""
+    spread = [_spread(value, ci) for value, ci in estimates]
+    if not any(spread):
         return {}
-    up = [max(ci[1] - value, 0) for value, ci in estimates]
-    down = [max(value - ci[0], 0) for value, ci in estimates]
-    return {f"error_{axis}": {"type": "data", "symmetric": False, "array": up, "arrayminus": down,
+    down, up = zip(*(ends or (0, 0) for ends in spread), strict=True)
+    return {f"error_{axis}": {"type": "data", "symmetric": False, "array": list(up), "arrayminus": list(down),
                               "color": series["line"]["color"], "thickness": 1.5, "width": 4}}  # fmt: skip
+
+
+def _spread(value: Any, ci: Any) -> tuple[float, float] | None:
+    if not ci or not all(map(known, (value, *ci))):
+        return None
+    return max(value - ci[0], 0), max(ci[1] - value, 0)
 
 
 def ends(ci: Any, form: str) -> str:

@@ -1,278 +1,243 @@
-"""The audit as one page: `write_page(results, heatmap, path)` makes a file that opens offline.
+"""The report as one page: `write_page(results, heatmap, path)` makes a file that opens offline.
 
-Nothing is computed here and nothing is asked of the network: styles, script, numbers and the
-charting library are inside the file, and its own content security policy forbids any request.
-Everything that comes from a text or a model is escaped, and put in once.
+The page has a part for each verb whose results it is given, in the order audit, probe, patch. Nothing is
+computed here and nothing is asked of the network: styles, script, numbers and the charting library
+are inside the file, and its own content security policy forbids any request.
 """
 
-import html
-import json
 import os
-import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from satlens.errors import InputError, MissingExtraError
+from satlens.errors import InputError
 from satlens.files import write_whole
-from satlens.report import tables
-from satlens.report.captions import CAPTIONS, CHARTS, MISSING
-from satlens.report.palette import CELLS, INK, rank_colors
-from satlens.report.validate import plain
-from satlens.report.words import (
-    NULL_MEANING,
-    NULL_NAMES,
-    count,
-    estimate,
-    known,
-    number,
-    p_value,
-    part,
-    visible,
-)
+from satlens.report import audit_section, heatmap, html, patch_section, probe_section
+from satlens.report.html import safe
+from satlens.report.palette import CELLS, INK, LINES, rank_colors
+from satlens.report.validate import VERBS, plain, verb_of
+from satlens.report.words import count, estimate, known, null_name, number, p_value
+
+SECTIONS: dict[str, ModuleType] = {
+    "audit": audit_section, "probe": probe_section, "patch": patch_section,
+}  # fmt: skip
+"""What the page says of each verb, in the order of the page."""
 
 _TONES = {"holds": ("good", "✓"), "holds as published only": ("part", "◐"),
           "does not hold": ("bad", "✕"), "cannot be told here": ("unsure", "?")}  # fmt: skip
 
+Results = Mapping[str, Any]
+Parts = dict[str, Results]
+
 
 def write_page(
-    results: Mapping[str, Any], heatmap: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]
+    results: Results | Sequence[Results],
+    heatmap: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
 ) -> Path:
     """Write the report page, complete or not at all; returns its path.
 
     Args:
-        results: what results.json holds (see `schema.json`); parts that are missing are named on the page.
-        heatmap: documents for the token heatmap, each ``{"doc": int, "title": str, "tokens": [str per
-            position], "top": [[[str] * k per layer] per position], "layer": [[s per rank] per
-            position]}``; a handful of documents of about 60 positions.
+        results: what results.json holds (see `schema/`), of one verb or of several run on one model;
+            what is missing in them is named on the page.
+        heatmap: documents for the token heatmap (see `satlens.report.heatmap.document`); a handful of
+            documents of about 60 positions.
         path: the file to write.
 
     Raises:
-        InputError: a heatmap document whose parts do not fit together.
+        InputError: results of no verb, of one verb twice or of two models; a heatmap document whose
+            parts do not fit together.
         MissingExtraError: plotly, whose JavaScript the page carries, is not installed.
         OutputError: the file cannot be written.
     """
     return write_whole(path, page_text(results, heatmap))
 
 
-def page_text(results: Mapping[str, Any], heatmap: Sequence[Mapping[str, Any]]) -> str:
+def page_text(
+    results: Results | Sequence[Results], heatmap_documents: Sequence[Mapping[str, Any]]
+) -> str:
     """The page as text; see `write_page`."""
-    results = plain(results)
-    documents = [_document(entry) for entry in heatmap]
-    charts = {name: chart for name, draw in CHARTS.items() if (chart := draw(results))}
-    holes = _words(results) | _tables(results)
-    holes |= {name: _figure(name, results, name in charts) for name in CHARTS}
-    holes |= {
-        "charts": _json(charts),
-        "documents": _json(documents),
-        "heatmap": _asset("heatmap.html") if documents else _missing("heatmap"),
-        "css": _fill(
-            _asset("page.css"), {theme: _variables(theme, _ranks(results)) for theme in INK}
-        ),
-        "js": _asset("page.js"),
-        "plotly": _plotly(),
-    }
-    return _fill(_asset("page.html"), holes)
+    parts = _parts([results] if isinstance(results, Mapping) else results)
+    documents = [heatmap.document(entry) for entry in heatmap_documents] if "audit" in parts else []
+    charts, fragments = {}, []
+    for verb, found in parts.items():
+        drawn = {
+            name: chart for name, draw in SECTIONS[verb].CHARTS.items() if (chart := draw(found))
+        }
+        charts |= drawn
+        fragments.append(_fragment(verb, found, drawn, bool(documents), len(parts) > 1))
+    colors = max(1, *(SECTIONS[verb].ranks(found) for verb, found in parts.items()))
+    holes = _head(parts) | _asked(parts) | {
+        "verdicts": _verdicts(parts), "parts": "".join(fragments), "notes": _notes(parts),
+        "charts": html.script_json(charts), "documents": html.script_json(documents),
+        "css": html.fill(html.asset("page.css"), {theme: _variables(theme, colors) for theme in INK}),
+        "js": html.asset("page.js"), "plotly": html.plotly_script(),
+    }  # fmt: skip
+    return html.fill(html.asset("page.html"), holes)
 
 
-def _words(results: Mapping[str, Any]) -> dict[str, str]:
-    model, corpus = results["model"], results["corpus"]
-    last = model["n_layers"] - 1
+def _parts(every: Sequence[Results]) -> Parts:
+    """The results by verb, in the order of the page."""
+    found = [(verb_of(results), plain(results)) for results in every]
+    verbs = [verb for verb, _ in found]
+    models = {results["model"]["weights_sha256"]: results["model"]["name"] for _, results in found}
+    if not found or len(set(verbs)) < len(verbs) or len(models) > 1:
+        names = ", ".join(f"{name} ({str(sha)[:12]})" for sha, name in models.items())
+        raise InputError(
+            f"A page is made of at most one result of each verb, all of one model; got "
+            f"{', '.join(verbs) or 'none'} of {names or 'no model'}."
+        )
+    return {verb: dict(found)[verb] for verb in VERBS.values() if verb in verbs}
+
+
+def _fragment(
+    verb: str, results: Results, drawn: Mapping[str, Any], tokens: bool, named: bool
+) -> str:
+    """The evidence of one part: its charts in their places, or the sentence why they are not there."""
+    section = SECTIONS[verb]
+    holes = section.holes(results)
+    for name, caption in section.CAPTIONS.items():
+        holes[name] = (
+            html.figure(name, caption, section.size(results, name)) if name in drawn
+            else html.missing_figure(caption, section.MISSING[name])
+        )  # fmt: skip
+    if verb == "audit":
+        why = section.MISSING["heatmap"]
+        holes["heatmap"] = html.asset("heatmap.html") if tokens else html.missing(why)
+    title = f'<p class="kicker part">{safe(section.NAME)}</p>' if named else ""
+    return f'<div id="{verb}">{title}{html.fill(html.asset(f"{verb}.html"), holes)}</div>'
+
+
+def _head(parts: Parts) -> dict[str, str]:
+    """Title, the numbers to leave with, and the way through the page where it has several parts."""
+    first = next(iter(parts.values()))
+    model, corpus = first["model"], first["corpus"]
     lead = (f"{count(model['n_layers'], 'layer')} of width {model['d_model']:,}, read on {corpus['name']}: "
             f"{count(corpus['documents'], 'document')}, {count(corpus['tokens'], 'token')}.")  # fmt: skip
-    note = part(results, "order", "trained", "paper", "note")
+    if len(_corpora(parts)) > 1:
+        lead += " The parts of this page read different texts: see below."
+    made = [tile for verb, found in parts.items() for tile in SECTIONS[verb].tiles(found)]
+    links = {"asked": "What was asked", "verdicts": "Verdicts"}
+    links |= {verb: SECTIONS[verb].NAME for verb in parts}
+    links |= {"notes": "Notes"} if any(found["notes"] for found in parts.values()) else {}
+    shown = "".join(f'<a href="#{place}">{safe(words)}</a>' for place, words in links.items())
+    tiles = "".join(
+        f'<div class="tile"><b>{safe(b)}</b><small>{safe(s)}</small></div>' for b, s in made
+    )
     return {
-        "title": _safe(f"{model['name']}: satlens audit"), "model": _safe(model["name"]), "lead": _safe(lead),
-        "version": _safe(results["versions"]["satlens"]), "last": str(last), "before": str(last - 1),
-        "tiles": _tiles(results), "facts": _facts(results), "settings": _settings(results),
-        "verdicts": "".join(map(_verdict, results["verdicts"])) or _missing("verdicts"),
-        "null_list": _null_list(results),
-        "paper_note": f'<p class="read"><b>The statistic as published.</b> {_safe(note)}</p>' if note else "",
-        "notes": _notes(results["notes"]), "coverage_note": _safe(tables.coverage_table(results).note),
+        "title": safe(f"{model['name']}: satlens {', '.join(parts)}"), "model": safe(model["name"]),
+        "lead": safe(lead), "kicker": safe(f"satlens {' · '.join(parts)}"),
+        "version": safe(first["versions"]["satlens"]),
+        "tiles": tiles,
+        "nav": f'<nav aria-label="Parts of this page">{shown}</nav>' if len(parts) > 1 else "",
+        "files": safe("; ".join(SECTIONS[verb].FILES for verb in parts)),
     }  # fmt: skip
 
 
-def _tables(results: Mapping[str, Any]) -> dict[str, str]:
-    made = {
-        "saturation_table": tables.saturation_table(results), "order_table": tables.order_table(results),
-        "nulls_table": tables.nulls_table(results), "coverage_table": tables.coverage_table(results),
+def _asked(parts: Parts) -> dict[str, str]:
+    """The questions, the model and the texts, and how to repeat the runs."""
+    model = next(iter(parts.values()))["model"]
+    last = model["n_layers"] - 1
+    questions = "".join(
+        f"<p><b>{safe(SECTIONS[verb].NAME)}.</b> {safe(SECTIONS[verb].QUESTION)}</p>"
+        for verb in parts
+    )
+    repeat = [
+        f"satlens {verb} --from {'' if verb == 'audit' else verb + '/'}settings.yaml --out runs/again"
+        for verb in parts
+    ]
+    details = "".join(
+        f"<details><summary>Settings, versions and times of the {verb}</summary>"
+        f'<dl class="facts">{html.pairs(_settings(found))}</dl></details>'
+        for verb, found in parts.items()
+    )
+    return {
+        "last": str(last), "before": str(last - 1), "questions": questions,
+        "facts": html.pairs(_model_facts(model) | _text_facts(parts)),
+        "repeat": "\n".join(map(safe, repeat)), "settings": details,
     }  # fmt: skip
-    return {name: table.html() if table.rows else "" for name, table in made.items()}
 
 
-def _tiles(results: Mapping[str, Any]) -> str:
-    """The four numbers to leave with; each is read off, none is computed."""
-    order = part(results, "order", "trained", "concordance") or {}
-    over = [(null["excess"]["value"], name) for name in ("rotated", "exchanged")
-            if (null := part(results, "nulls", name)) and known(null["excess"]["value"])]  # fmt: skip
-    strict = part(results, "nulls", min(over)[1], "excess") if over else {}
-    against = NULL_NAMES[min(over)[1]] if over else "a path null"
-    ranks = part(results, "saturation", "trained", "ranks") or [{}]
-    last = results["model"]["n_layers"] - 1
-    made = (
-        (number(order.get("value"), 3), f"concordance {_between(order, 3)}; 0.5 is no order"),
-        (number(strict.get("value"), 3, sign=True),
-         f"excess over {against} {_between(strict, 3, sign=True)}"),
-        (f"{number(ranks[0].get('mean_layer'), 1)} of {last}",
-         f"mean saturation layer of rank 1 {_between(ranks[0] | {'value': 0}, 1)}"),
-        (number(part(ranks[-1], "censored", "value")),
-         f"of tokens at rank {len(ranks)} are fixed only at the output (censored)"),
-    )  # fmt: skip
-    return "".join(
-        f'<div class="tile"><b>{_safe(b)}</b><small>{_safe(s)}</small></div>' for b, s in made
-    )
-
-
-def _between(entry: Mapping[str, Any], digits: int, sign: bool = False) -> str:
-    ends = entry.get("ci")
-    return (
-        f"({number(ends[0], digits, sign)} to {number(ends[1], digits, sign)})"
-        if ends
-        else "(no interval)"
-    )
-
-
-def _facts(results: Mapping[str, Any]) -> str:
-    model, corpus = results["model"], results["corpus"]
-    split = f" ({corpus['split_documents']:,} split)" if corpus["split_documents"] else ""
+def _model_facts(model: Mapping[str, Any]) -> dict[str, Any]:
     parameters = f"{model['parameters']:,}" if known(model["parameters"]) else "not available"
-    facts = {
+    return {
         "model": model["name"], "run as": model["kind"], "layers": model["n_layers"],
-        "width": f"{model['d_model']:,}",
-        "outputs": f"{model['n_outputs']:,}", "parameters": parameters, "numbers": model["dtype"],
-        "weights, sha256": (model["weights_sha256"] or "not available")[:12], "corpus": corpus["name"],
-        "documents": f"{corpus['documents']:,}{split}", "windows": f"{corpus['windows']:,}",
-        "tokens": f"{corpus['tokens']:,}", "text, sha256": (corpus["sha256"] or "not available")[:12],
-        "ranks": _ranks(results),
+        "width": f"{model['d_model']:,}", "outputs": f"{model['n_outputs']:,}", "parameters": parameters,
+        "numbers": model["dtype"], "weights, sha256": (model["weights_sha256"] or "not available")[:12],
     }  # fmt: skip
-    return _pairs(facts)
 
 
-def _settings(results: Mapping[str, Any]) -> str:
+def _corpora(parts: Parts) -> list[tuple[list[str], Mapping[str, Any]]]:
+    """The texts that were read, and the parts that read each."""
+    found: list[tuple[list[str], Mapping[str, Any]]] = []
+    for verb, results in parts.items():
+        same = [verbs for verbs, corpus in found if corpus == results["corpus"]]
+        if same:
+            same[0].append(verb)
+        else:
+            found.append(([verb], results["corpus"]))
+    return found
+
+
+def _text_facts(parts: Parts) -> dict[str, Any]:
+    """What was read; by part where the parts read different texts."""
+    facts = {}
+    every = _corpora(parts)
+    for verbs, corpus in every:
+        of = f", {' and '.join(verbs)}" if len(every) > 1 else ""
+        split = f" ({corpus['split_documents']:,} split)" if corpus["split_documents"] else ""
+        facts |= {
+            f"corpus{of}": corpus["name"], f"documents{of}": f"{corpus['documents']:,}{split}",
+            f"windows{of}": f"{corpus['windows']:,}", f"tokens{of}": f"{corpus['tokens']:,}",
+            f"text, sha256{of}": (corpus["sha256"] or "not available")[:12],
+        }  # fmt: skip
+    return facts
+
+
+def _settings(results: Results) -> dict[str, Any]:
     seconds = {f"seconds, {name}": number(value, 1) for name, value in results["seconds"].items()}
-    facts = {**results["settings"], **results["versions"], **seconds}
-    return f'<dl class="facts">{_pairs(facts)}</dl>'
+    return {**results["settings"], **results["versions"], **seconds}
 
 
-def _pairs(facts: Mapping[str, Any]) -> str:
-    return "".join(f"<div><dt>{_safe(k)}</dt><dd>{_safe(v)}</dd></div>" for k, v in facts.items())
+def _verdicts(parts: Parts) -> str:
+    """The verdicts of all parts, each under the name of its part where there are several."""
+    made = []
+    for verb, results in parts.items():
+        shown = "".join(map(_verdict, results["verdicts"]))
+        title = f"<h3>{safe(SECTIONS[verb].NAME)}</h3>" if len(parts) > 1 else ""
+        made.append(title + (shown or html.missing("No verdict could be given in this run.")))
+    return "".join(made)
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:
     tone, mark = _TONES[verdict["verdict"]]
-    effect, against = verdict["effect"], verdict.get("null")
+    effect = verdict["effect"]
     numbers = [f"{effect['name']} {estimate(effect['value'], effect['ci'], 3)}"]
-    numbers += [f"null: {NULL_NAMES.get(against, against)}"] if against else []
+    numbers += [f"null: {null_name(verdict)}"] if verdict.get("null") else []
     numbers += [f"p {p_value(verdict['p'])}"] if known(verdict["p"]) else []
     return (
-        f'<article class="verdict {tone}" id="verdict-{_safe(verdict["id"])}">'
-        f'<p class="chip">{mark} {_safe(verdict["verdict"])}</p>'
-        f'<p class="say">{_safe(verdict["statement"])}</p>'
-        f'<p class="numbers">{_safe(" · ".join(numbers))}</p>'
-        f'<p class="why">{_safe(verdict["why"])}</p></article>'
+        f'<article class="verdict {tone}" id="verdict-{safe(verdict["id"])}">'
+        f'<p class="chip">{mark} {safe(verdict["verdict"])}</p>'
+        f'<p class="say">{safe(verdict["statement"])}</p>'
+        f'<p class="numbers">{safe(" · ".join(numbers))}</p>'
+        f'<p class="why">{safe(verdict["why"])}</p></article>'
     )
 
 
-def _null_list(results: Mapping[str, Any]) -> str:
-    drawn = [name for name in NULL_NAMES if part(results, "nulls", name)]
-    rows = (
-        f"<div><dt>{NULL_NAMES[name]}</dt><dd>{NULL_MEANING[name]}</dd></div>" for name in drawn
-    )
-    return (
-        f'<h3>What each null keeps</h3><dl class="null-list">{"".join(rows)}</dl>' if drawn else ""
-    )
-
-
-def _notes(notes: Sequence[str]) -> str:
-    items = "".join(f"<li>{_safe(note)}</li>" for note in notes)
-    return f'<section id="notes"><h2>Notes</h2><ul>{items}</ul></section>' if notes else ""
-
-
-def _figure(name: str, results: Mapping[str, Any], drawn: bool) -> str:
-    """A chart's place with its caption, or the sentence that says why it is not there."""
-    caption = CAPTIONS[name]
-    if not drawn:
-        return f"<figure><h3>{caption.title}</h3>{_missing(name)}</figure>"
-    corpus = results["corpus"]
-    size = f"{count(corpus['tokens'], 'token')}, {count(corpus['documents'], 'document')}."
-    drawn_for = {null["tokens"] for null in results["nulls"].values() if null.get("tokens")}
-    if name in ("concordance", "excess", "strict_tau") and drawn_for - {corpus["tokens"]}:
-        size += f" Nulls drawn for {count(min(drawn_for), 'token')} of them."
-    return (
-        f'<figure><h3>{caption.title}</h3><div class="plot" data-chart="{name}" role="img" '
-        f'aria-label="{_safe(caption.title)}. {_safe(caption.read)}"></div><figcaption>{_safe(caption.read)} '
-        f"<b>How it can mislead:</b> {_safe(caption.mind)} {size}</figcaption></figure>"
-    )
-
-
-def _missing(name: str) -> str:
-    return f'<p class="missing">{MISSING[name]}</p>'
-
-
-def _document(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """One heatmap document with its words listed once and everything in them made visible."""
-    tokens, top, layer = entry["tokens"], entry["top"], entry["layer"]
-    shapes = {(len(states), *{len(ranking) for ranking in states}) for states in top}
-    ranks = {(len(states), len(fixed)) for states, fixed in zip(top, layer, strict=False)}
-    if (
-        not tokens
-        or not len(tokens) == len(top) == len(layer)
-        or len(shapes) > 1
-        or ranks != shapes
-    ):
-        raise InputError(
-            f"Heatmap document {entry['doc']}: {len(tokens)} tokens, {len(top)} rankings and {len(layer)} "
-            "rows of layers; it wants one of each a position, every ranking [layer, k], every row [k]."
-        )
-    words: dict[str, int] = {}
-
-    def at(text: str) -> int:
-        return words.setdefault(text, len(words))
-
-    made = {
-        "title": visible(str(entry["title"])).replace("·", " "), "tokens": [at(token) for token in tokens],
-        "top": [[[at(word) for word in ranking] for ranking in states] for states in top],
-        "layer": [list(fixed) for fixed in layer],
-    }  # fmt: skip
-    return made | {"words": [visible(word) for word in words]}
-
-
-def _ranks(results: Mapping[str, Any]) -> int:
-    return max(1, len(part(results, "saturation", "trained", "ranks") or []))
+def _notes(parts: Parts) -> str:
+    """The notes of all parts, each under the name of its part where there are several."""
+    made = []
+    for verb, results in parts.items():
+        if results["notes"]:
+            title = f"<h3>{safe(SECTIONS[verb].NAME)}</h3>" if len(parts) > 1 else ""
+            items = "".join(f"<li>{safe(note)}</li>" for note in results["notes"])
+            made.append(f"{title}<ul>{items}</ul>")
+    return f'<section id="notes"><h2>Notes</h2>{"".join(made)}</section>' if made else ""
 
 
 def _variables(theme: str, k: int) -> str:
     names = INK[theme] | CELLS[theme]
     names |= {f"rank-{i + 1}": color for i, color in enumerate(rank_colors(k, theme))}
+    names |= {f"series-{i + 1}": color for i, color in enumerate(LINES[theme])}
     return " ".join(f"--{name}: {color};" for name, color in names.items())
-
-
-def _fill(template: str, holes: Mapping[str, str]) -> str:
-    """Put every hole in, in one pass: what is put in is never looked at for holes again."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: holes[found.group(1)], template)
-
-
-def _safe(value: Any) -> str:
-    """Text for HTML: escaped; control characters and lone surrogates shown as their codes."""
-    return html.escape("".join(c if c == " " else visible(c) for c in str(value)))
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end or open a script element: ``<`` is written as its code, text is ASCII."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _asset(name: str) -> str:
-    return resources.files("satlens.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def _plotly() -> str:
-    try:
-        script = resources.files("plotly").joinpath("package_data", "plotly.min.js")
-    except ImportError as error:
-        raise MissingExtraError(
-            "The report page carries plotly's JavaScript, and plotly is not installed: "
-            "pip install 'plotly>=6'"
-        ) from error
-    return script.read_text(encoding="utf-8").replace("</script", "<\\/script")

@@ -27,7 +27,7 @@ from satlens.report.words import CONDITION_NAMES, DIRECTION_NAMES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OFFSET_AXIS = "layer patched, from the donor's saturation layer"
+OFFSET_AXIS = "offset to the donor's saturation layer"
 MARKERS = "osD^vPX"
 """A marker for each line; the first is the one in question, filled."""
 
@@ -103,7 +103,7 @@ def _by_alpha(results: Mapping[str, Any], outcome: str, title: str) -> "Figure":
         _lines(axes, alphas, values, dodge=0.006 * (max(alphas) - min(alphas)))
         axes.axvline(0, color=COLORS["null"], lw=1, ls=":")
         axes.set(
-            xlabel="strength alpha, in lengths of the mean difference", ylabel="share of tokens"
+            xlabel="alpha, in lengths of the mean difference", ylabel="share of tokens"
         )
         legend_below(axes, 3)
     return figure

@@ -16,7 +16,7 @@ ELSEWHERE = " Intervals over documents: on the page and in results.json."
 def patching_table(results: Mapping[str, Any]) -> Table:
     """Every state that is put in at the donor's own saturation layer, with intervals."""
     patching, rows = results["patching"], []
-    at = _index(patching["offsets"], 0)
+    at = nearest(patching["offsets"], 0)
     for name, found in shown(patching["conditions"], CONDITION_NAMES).items():
         rows.append((
             CONDITION_NAMES.get(name, name), str(found["n"][at]), cell(found["published"][at]),
@@ -56,7 +56,7 @@ def kept_table(results: Mapping[str, Any], intervals: bool = False) -> Table:
 def steering_table(results: Mapping[str, Any]) -> Table:
     """Every direction at strength 1, with intervals."""
     steering, rows = results["steering"], []
-    at, stage = _index(steering["alphas"], 1), steering["stage"]
+    at, stage = nearest(steering["alphas"], 1), steering["stage"]
     for name, found in shown(steering["conditions"], DIRECTION_NAMES).items():
         rows.append((
             DIRECTION_NAMES.get(name, name), cell(found["transition"][at]),
@@ -155,7 +155,7 @@ def _pairs(results: Mapping[str, Any]) -> str:
     )
 
 
-def _index(grid: Sequence[float], wanted: float) -> int:
+def nearest(grid: Sequence[float], wanted: float) -> int:
     """Where the grid is nearest to the value at which the verdict is taken."""
     return min(range(len(grid)), key=lambda i: abs(grid[i] - wanted))
 

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from satlens.report.captions import CHARTS
-from satlens.report.page import write_page
+from satlens.report.page import SECTIONS, write_page
 from tests.report.example import HOSTILE, make_heatmap, make_results
+from tests.report.example_parts import make_patch, make_probe
 
 pytestmark = pytest.mark.browser
 
@@ -47,6 +48,14 @@ def page(tmp_path_factory):
     return write_page(make_results(), [*make_heatmap(docs=2), *hostile], folder / "report.html")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A page of an audit, a probe and a patch."""
+    path = tmp_path_factory.mktemp("whole") / "report.html"
+    parts = [make_results(), make_probe(), make_patch(offsets=range(-5, 6))]
+    return write_page(parts, make_heatmap(docs=2), path)
+
+
 def wait(browser, script, seconds=30):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -77,11 +86,18 @@ def requests(browser):
     return [entry["request"]["url"] for entry in asked], failed
 
 
+PAGES = {"page": list(CHARTS), "whole": [n for part in SECTIONS.values() for n in part.CHARTS]}
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_draws_without_an_error_a_request_or_a_sideways_scroll(browser, page, width, theme):
+@pytest.mark.parametrize("which", PAGES)
+def test_it_draws_without_an_error_a_request_or_a_sideways_scroll(
+    browser, request, which, width, theme
+):
+    page = request.getfixturevalue(which)
     open_page(browser, page, width, theme)
-    for name in CHARTS:
+    for name in PAGES[which]:
         assert browser.execute_script(
             f"return document.querySelectorAll('[data-chart={name}] .main-svg').length"
         ), name
@@ -211,3 +227,42 @@ def test_one_of_everything_still_draws(browser, tmp_path):
     open_page(browser, path, 390)
     assert browser.get_log("browser") == []
     assert cell(browser, 0, 0).get_attribute("class") == "censored"
+
+
+def test_the_way_through_leads_to_each_part(browser, whole):
+    open_page(browser, whole, 390)
+    for part in ("patch", "probe", "verdicts"):
+        browser.find_element("css selector", f"nav a[href='#{part}']").click()
+        wait(
+            browser, f"Math.abs(document.getElementById('{part}').getBoundingClientRect().top) < 80"
+        )
+    bar = browser.execute_script(
+        "return document.querySelector('nav').getBoundingClientRect().toJSON()"
+    )
+    assert abs(bar["top"]) < 2 and bar["right"] <= 390
+
+
+def test_pointing_at_a_line_tells_its_numbers(browser, whole):
+    open_page(browser, whole)
+    browser.execute_script(
+        "document.querySelector('[data-chart=patch_published]').scrollIntoView({block: 'center'});"
+        "const chart = document.querySelector('[data-chart=patch_published]');"
+        "const line = chart.data.findIndex((one) => one.name === 'paired donor');"
+        "Plotly.Fx.hover(chart, [{curveNumber: line, pointNumber: 5}]);"
+    )
+    text = wait(
+        browser,
+        "[...document.querySelectorAll('[data-chart=patch_published] .hovertext')]"
+        ".map((one) => one.textContent).join(' ')",
+    )
+    assert "paired donor" in text and "offset 0: 0.800" in text and "interval 0.780" in text
+
+
+def test_a_probe_alone_draws_and_needs_no_heatmap(browser, tmp_path):
+    path = write_page(make_probe(stages=2, n_layers=3), [], tmp_path / "r.html")
+    open_page(browser, path, 390)
+    assert browser.get_log("browser") == []
+    assert browser.find_elements("css selector", "#heatmap, nav") == []
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.get_log("browser") == []
