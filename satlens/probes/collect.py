@@ -155,7 +155,7 @@ def collect(
         missing["untrained"] = str(error)
     if not others.get("untrained"):
         others.pop("untrained", None)
-        missing.setdefault("untrained", "no untrained model was asked for (untrained_seeds=0)")
+        missing.setdefault("untrained", "None was asked for (untrained_seeds=0).")
     return Collected(found.real, others, missing)
 
 

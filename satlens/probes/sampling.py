@@ -16,7 +16,7 @@ from torch import Tensor
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
-from satlens.probes.stages import StageCounts, stage_labels
+from satlens.probes.stages import Policy, StageCounts, stage_labels
 from satlens.probes.states import StageStates
 from satlens.saturation.events import SaturationEvents
 
@@ -75,10 +75,11 @@ class StageSampler:
     ) -> None:
         if per_cell < 1:
             raise InputError(f"per_cell must be at least 1, got {per_cell}.")
-        self.per_cell, self.seed, self.policy = per_cell, seed, policy
+        self.per_cell, self.seed = per_cell, seed
+        self.policy = Policy(**policy).to_dict()
         self._cells: dict[tuple[int, int], Cell] = {}
         self._counts: StageCounts | None = None
-        self._widths: tuple[int, int] | None = None
+        self._widths: tuple[int, int] = (-1, -1)
 
     def update(
         self,
@@ -128,7 +129,7 @@ class StageSampler:
                 f"{tuple(features.shape)}."
             )
         widths = (resid.shape[2], features.shape[1])
-        if self._widths not in (None, widths):
+        if self._counts is not None and self._widths != widths:
             raise InputError(
                 f"The states and features before were {self._widths} wide, these are {widths}: one "
                 "sampler takes the states of one model."

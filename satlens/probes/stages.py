@@ -173,8 +173,9 @@ def stage_labels(
         raise InputError(f"Stages are followed for at most 126 ranks; the events have {events.k}.")
     s, n_layers = events.layer, events.n_layers
     label = stage_of(s, n_layers)
-    late = (np.diff(s, axis=1) < 0).any(1)
-    tied = ((np.diff(s, axis=1) == 0) & ~events.censored[:, 1:]).any(1)
+    steps = np.diff(s, axis=1)
+    late = np.any(steps < 0, axis=1)
+    tied = np.any((steps == 0) & ~events.censored[:, 1:], axis=1)
     reasons = np.zeros((len(LEFT_OUT), *label.shape), dtype=bool)
     reasons[0, :, -1] = True
     reasons[1] = late[:, None] & (policy.out_of_order == "drop")

@@ -121,10 +121,15 @@ def report(
     Source: Lioubashevski et al. 2025, section 4; the controls beside "gaussian" are ours and
     Hewitt and Liang's (2019).
 
-    Example::
-
-        found = satlens.probes.report(model, texts)
-        found.to_dict()["verdicts"][0]["verdict"], found.probe.save("probe")
+    Example:
+        >>> import satlens
+        >>> from satlens.survey import read_corpus
+        >>> texts = list(read_corpus("bundled").documents)[:8]
+        >>> found = satlens.probes.report(
+        ...     satlens.load_model("tiny"), texts, k=2, per_cell=30, min_states=20, draws=1, folds=3
+        ... )
+        >>> found.pooled.chance, found.strictest in found.controls
+        (0.5, True)
     """
     policy = Policy(out_of_order, ties, censored).to_dict()
     _check(k, stages, per_cell, min_states, folds, draws, untrained_seeds, C, margin)

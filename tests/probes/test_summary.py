@@ -120,9 +120,7 @@ def test_the_states_chosen_do_not_depend_on_the_size_of_the_batches(model, docum
 def test_another_seed_is_another_choice(model, documents, found):
     other = report(model, documents, seed=1, untrained_seeds=0, **SMALL)
     assert set(other.data.key) != set(found.data.key)
-    assert other.notes[0] == (
-        "untrained: not available. no untrained model was asked for (untrained_seeds=0)"
-    )
+    assert other.notes[0] == ("untrained: not available. None was asked for (untrained_seeds=0).")
     assert other.verdicts[0]["why"].endswith("Not compared with: untrained (see the notes).")
 
 
@@ -150,7 +148,9 @@ def test_layers_too_thin_for_a_probe_of_their_own_are_no_error(model):
     found = report(model, few, **(SMALL | dict(min_states=2, per_cell=2)))
     json.dumps(found.to_dict(), allow_nan=False)
     assert found.pooled.layers and not found.per_layer.layers
-    assert any("per_layer, not available. The training part of fold" in note for note in found.notes)
+    assert any(
+        "per_layer, not available. The training part of fold" in note for note in found.notes
+    )
 
 
 def test_policies_change_the_labels_and_are_said(model, documents):
