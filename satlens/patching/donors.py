@@ -74,7 +74,7 @@ def random_donor(
         wrong = np.flatnonzero(~able(pairs.recipient, source))
         source[wrong] = rng.integers(len(doc), size=len(wrong))
     for pair in np.flatnonzero(~able(pairs.recipient, source)):
-        left = np.flatnonzero(able(pairs.recipient[pair], np.arange(len(doc))))
+        left = np.flatnonzero(able(pairs.recipient[[pair]], np.arange(len(doc))))
         source[pair] = left[rng.integers(len(left))] if len(left) else NOBODY
     return np.broadcast_to(source[:, None], layer.shape)
 

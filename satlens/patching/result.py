@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from satlens.errors import InputError
@@ -186,7 +186,7 @@ class PatchingResult:
 
 def _values(
     outcome: str, result: PatchingResult, chosen: ndarray, new: Outcome, condition: str
-) -> Float[ndarray, "chosen ..."]:
+) -> Shaped[ndarray, "chosen ..."]:
     """The letters of the module, run by run."""
     pair, clean = result.pair[chosen], result.clean
     kept = new.token[:, 0] == clean.token[pair, 0]

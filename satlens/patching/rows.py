@@ -8,7 +8,7 @@ may be cut there, which saves half of the work on average. Whether a model is ca
 one row is read whole and cut, and the rows are cut only if that gives the same logits.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,7 +116,7 @@ class Rows:
         cuttable = np.array([self.causal and _can_be_cut(one) for one in rows])
         return np.where(cuttable[row], column + 1, whole[row])
 
-    def batch(self, row: Sequence[int], column: Sequence[int]) -> Batch:
+    def batch(self, row: Int[ndarray, " n"], column: Int[ndarray, " n"]) -> Batch:
         """One batch of these rows, in order, each cut behind its column where that changes nothing."""
         pairs = zip(row, column, strict=True)
         return self.batches.collate([self._cut(self.batches.rows[r], int(c)) for r, c in pairs])

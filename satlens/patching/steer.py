@@ -82,6 +82,14 @@ def steer(
     Raises:
         InputError: one document only, no recipients, no strengths, layers outside the model, a stage
             that k ranks do not have, an unknown direction.
+
+    Example:
+        >>> import satlens
+        >>> from satlens.survey import read_corpus
+        >>> model, texts = satlens.load_model("tiny"), read_corpus("bundled").documents[:4]
+        >>> result = steer(model, texts, alphas=[1.0], limit=3, k=2, conditions=["means", "random"])
+        >>> result.estimate("transition", "means").value.shape
+        (1,)
     """
     model = wrap(model)
     conditions, alphas = check_kinds(conditions), check_alphas(alphas)

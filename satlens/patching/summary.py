@@ -128,6 +128,14 @@ def report(
 
     Raises:
         InputError: no pairs, one document, nobody to steer, unusable settings.
+
+    Example:
+        >>> import satlens
+        >>> from satlens.survey import read_corpus
+        >>> model, texts = satlens.load_model("tiny"), read_corpus("bundled").documents[:4]
+        >>> few = dict(k=2, offsets=[0], alphas=[1.0], pairs=3, steered=3, draws=50)
+        >>> [verdict.id for verdict in report(model, texts, **few).verdicts]
+        ['transition_by_patching', 'transition_by_patching_as_published', 'transition_by_steering']
     """
     model = wrap(model)
     check_ranks(k, model.n_outputs)

@@ -55,13 +55,13 @@ def test_every_token_is_found_where_the_model_reads_it(model, lengths, bos, seed
 def test_rows_are_cut_only_where_nothing_behind_is_read(model):
     ids = random_ids(50, [9, 9])
     rows = Rows.of(model, ids)
-    assert rows.batch([0, 1], [3, 5]).tokens.shape == (2, 6)
+    assert rows.batch(np.array([0, 1]), np.array([3, 5])).tokens.shape == (2, 6)
     assert rows.lengths(np.array([0, 1]), np.array([3, 5])).tolist() == [4, 6]
     bert = Rows.of(wrap(random_other("bert")), ids)
-    assert bert.batch([0, 1], [3, 5]).tokens.shape == (2, 9)
+    assert bert.batch(np.array([0, 1]), np.array([3, 5])).tokens.shape == (2, 9)
     assert bert.lengths(np.array([0, 1]), np.array([3, 5])).tolist() == [9, 9]
     pairs = Rows.of(wrap(random_other("bart")), [([5, 6, 7], [2, 8, 9, 10])])
-    assert pairs.batch([0], [1]).tokens.shape == (1, 4)
+    assert pairs.batch(np.array([0]), np.array([1])).tokens.shape == (1, 4)
 
 
 def test_a_token_that_is_not_there_is_named(model):

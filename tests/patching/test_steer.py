@@ -7,7 +7,7 @@ from satlens.errors import InputError
 from satlens.models import wrap
 from satlens.patching import DIRECTIONS, directions, steer
 from satlens.patching import directions as estimate_directions
-from satlens.patching.directions import logistic_normal
+from satlens.patching.collected import logistic_normal
 from satlens.patching.stage_sums import NullSums, StageSums, groups
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.stages import settled, stage_of
