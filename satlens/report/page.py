@@ -197,7 +197,15 @@ def _text_facts(parts: Parts) -> dict[str, Any]:
 
 def _settings(results: Results) -> dict[str, Any]:
     seconds = {f"seconds, {name}": number(value, 1) for name, value in results["seconds"].items()}
-    return {**results["settings"], **results["versions"], **seconds}
+    settings = {name: _setting(value) for name, value in results["settings"].items()}
+    return {**settings, **results["versions"], **seconds}
+
+
+def _setting(value: Any) -> str:
+    """A setting in words: what was left to satlens, and lists, as a reader says them."""
+    if value is None:
+        return "not set"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _verdicts(parts: Parts) -> str:

@@ -102,9 +102,7 @@ def _by_alpha(results: Mapping[str, Any], outcome: str, title: str) -> "Figure":
     with paper(results, title.format(results["steering"]["stage"]), (4.8, 3.8)) as (figure, axes):
         _lines(axes, alphas, values, dodge=0.006 * (max(alphas) - min(alphas)))
         axes.axvline(0, color=COLORS["null"], lw=1, ls=":")
-        axes.set(
-            xlabel="alpha, in lengths of the mean difference", ylabel="share of tokens"
-        )
+        axes.set(xlabel="alpha, in lengths of the mean difference", ylabel="share of tokens")
         legend_below(axes, 3)
     return figure
 

@@ -60,7 +60,7 @@ def steering_table(results: Mapping[str, Any]) -> Table:
     for name, found in shown(steering["conditions"], DIRECTION_NAMES).items():
         rows.append((
             DIRECTION_NAMES.get(name, name), cell(found["transition"][at]),
-            cell(found["advance"][at], sign=True), cell(found["kept"][at]),
+            cell(found["advance"][at], sign=True), number(found["kept"][at]["value"]),
             cell(_at(steering["excess"].get(name), at), sign=True) if name in steering["excess"] else "",
         ))  # fmt: skip
     return Table(

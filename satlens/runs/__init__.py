@@ -1,6 +1,18 @@
 """The jobs of the command line, whole: a model and a corpus in, a folder of results out."""
 
-from satlens.runs.run import run_audit
-from satlens.runs.settings import AuditSettings
+from satlens.runs.audit import run_audit
+from satlens.runs.folder import write_report
+from satlens.runs.patch import run_patch
+from satlens.runs.probe import run_probe
+from satlens.runs.settings import AuditSettings, PatchSettings, ProbeSettings, RunSettings
 
-__all__ = ["AuditSettings", "run_audit"]
+__all__ = [
+    "AuditSettings",
+    "PatchSettings",
+    "ProbeSettings",
+    "RunSettings",
+    "run_audit",
+    "run_patch",
+    "run_probe",
+    "write_report",
+]

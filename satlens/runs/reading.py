@@ -1,11 +1,11 @@
-"""What an audit reads of a corpus: whole windows, in order, up to a number of tokens."""
+"""What a run reads of a corpus: whole windows, in order, up to a number of tokens."""
 
 from dataclasses import dataclass
 
 from satlens.errors import InputError
 from satlens.models import Batches, ResidualModel
 from satlens.report.words import count
-from satlens.runs.settings import AuditSettings
+from satlens.runs.settings import RunSettings
 from satlens.survey.corpus import Corpus
 
 
@@ -16,18 +16,16 @@ class Reading:
     Attributes:
         batches: the windows that are read, as `satlens.saturation.detect.stream` takes them.
         split: documents of more than one window.
-        null_documents: the first documents, which the nulls are drawn for.
         notes: what a reader must know of the choice.
     """
 
     corpus: Corpus
     batches: Batches
     split: int
-    null_documents: frozenset[int]
     notes: tuple[str, ...]
 
 
-def read(model: ResidualModel, corpus: Corpus, settings: AuditSettings) -> Reading:
+def read(model: ResidualModel, corpus: Corpus, settings: RunSettings) -> Reading:
     """The windows of the corpus, in order, until ``max_tokens`` positions are reached.
 
     Raises:
@@ -35,8 +33,8 @@ def read(model: ResidualModel, corpus: Corpus, settings: AuditSettings) -> Readi
     """
     if model.tokenizer is None:
         raise InputError(
-            f"{model.name} has no tokenizer, and an audit reads text: put its tokenizer files into "
-            "the model's folder, or call satlens.detect with token ids."
+            f"{model.name} has no tokenizer, and satlens {settings.verb} reads text: put its tokenizer files "
+            "into the model's folder, or call satlens.detect with token ids."
         )
     every = model.batches(list(corpus.documents), settings.batch_size)
     batches = every.first(settings.max_tokens)
@@ -60,7 +58,13 @@ def read(model: ResidualModel, corpus: Corpus, settings: AuditSettings) -> Readi
             "One document only: documents are the unit of every interval, so there are none. A "
             "--separator cuts a long text into documents."
         )
-    null_documents = {row.doc for row in batches.first(settings.null_tokens).rows}
-    if len(windows) > 1:  # a path is exchanged with another document's
-        null_documents |= set(list(windows)[:2])
-    return Reading(corpus, batches, split, frozenset(null_documents), tuple(notes))
+    return Reading(corpus, batches, split, tuple(notes))
+
+
+def null_documents(reading: Reading, tokens: int) -> frozenset[int]:
+    """The first documents, up to this many tokens, which the nulls are drawn for; two at least."""
+    found = {row.doc for row in reading.batches.first(tokens).rows}
+    every = list(dict.fromkeys(row.doc for row in reading.batches.rows))
+    if len(every) > 1:  # a path is exchanged with another document's
+        found |= set(every[:2])
+    return frozenset(found)

@@ -1,53 +1,53 @@
-"""The numbers of an audit as one dictionary: results.json (keys: `satlens/report/schema.json`)."""
+"""What the results of every verb have in common (keys: `satlens/report/schema/`)."""
 
-import dataclasses
+import logging
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from satlens.errors import MissingExtraError
 from satlens.models import ResidualModel, weights_sha256
-from satlens.order import OrderReport
-from satlens.order.excess import judge
-from satlens.resampling import finite
 from satlens.runs.reading import Reading
-from satlens.runs.settings import AuditSettings
-from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN
+from satlens.runs.settings import RunSettings
 from satlens.version import __version__
 
-ALPHA = 0.05
+logger = logging.getLogger("satlens")
 
 
 def assemble(
-    model: ResidualModel,
+    settings: RunSettings,
+    model: Mapping[str, Any],
     reading: Reading,
-    settings: AuditSettings,
-    report: OrderReport,
-    baseline: OrderReport,
     seconds: Mapping[str, float],
+    found: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What results.json holds; ``baseline`` is the report of the first untrained model."""
-    trained, fresh = report.to_dict(), baseline.to_dict()
-    notes = list(reading.notes)
-    if len(reading.null_documents) < reading.batches.n_documents:
-        notes.append(
-            f"The nulls made from states are drawn for the first {len(reading.null_documents):,} "
-            "documents; an excess compares them with the same tokens of the model."
-        )
+    """What results.json holds.
+
+    Args:
+        settings, reading: what was asked and read.
+        model: as `describe` gives it.
+        seconds: by part of the run.
+        found: what the verb found, its "verdicts" and "notes", and "settings" of its own.
+    """
+    own = dict(found)
     return {
-        "schema": "satlens.audit/1",
-        "model": describe(model),
+        "schema": f"satlens.{settings.verb}/1",
+        "model": dict(model),
         "corpus": {
             "name": reading.corpus.name,
             "documents": reading.batches.n_documents,
-            "tokens": len(report.events),
+            "tokens": reading.batches.n_tokens,
             "split_documents": reading.split,
             "windows": len(reading.batches.rows),
             "sha256": reading.corpus.sha256,
         },
-        "settings": dataclasses.asdict(settings),
+        "settings": {**own.pop("settings", {}), **settings.to_dict()},
         "versions": {
             "satlens": __version__,
             "transformer_lens": version("transformer-lens"),
@@ -55,11 +55,8 @@ def assemble(
             "python": platform.python_version(),
         },
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "saturation": {"trained": trained["saturation"], "untrained": fresh["saturation"]},
-        "order": {"trained": trained["order"], "untrained": fresh["order"]},
-        "nulls": trained["nulls"],
-        "verdicts": verdicts(report, trained),
-        "notes": notes,
+        **own,
+        "notes": [*reading.notes, *own["notes"]],
     }
 
 
@@ -78,61 +75,17 @@ def describe(model: ResidualModel) -> dict[str, Any]:
     }
 
 
-def verdicts(report: OrderReport, trained: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The verdict on the order first, then the published one, the trend, and the untrained models."""
-    main = trained["verdicts"]
-    order_holds = bool(main) and main[0]["verdict"] == HOLDS
-    return [*main, _as_published(report, order_holds), _trend(report), _beyond_untrained(report)]
+@contextmanager
+def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Note the wall-clock seconds spent inside."""
+    began = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - began
 
 
-def _as_published(report: OrderReport, order_holds: bool) -> dict[str, Any]:
-    paper = report.paper
-    passes = paper.p < ALPHA
-    if not paper.kept:
-        verdict, why = UNKNOWN, "No token is left after the published filter and cut."
-    elif not passes:
-        verdict, why = FAILS, "The published test does not reject."
-    elif order_holds:
-        verdict, why = HOLDS, "The published test rejects, and so does the sound one."
-    else:
-        verdict = AS_PUBLISHED
-        why = "The published test rejects, but it also rejects on layers that know nothing of rank."
-    return {
-        "id": "order_as_published",
-        "statement": "Saturation layers follow rank by the published test (filtered strict tau).",
-        "verdict": verdict,
-        "effect": {"name": "strict tau, filtered and cut", "value": finite(paper.tau), "ci": None},
-        "p": finite(paper.p),
-        "why": why,
-        "null": "permuted",
-    }
-
-
-def _trend(report: OrderReport) -> dict[str, Any]:
-    spread = report.excess["permuted"]["spread"].estimate
-    p = report.page.p
-    verdict = UNKNOWN if finite(p) is None else HOLDS if p < ALPHA else FAILS
-    return {
-        "id": "mean_layer_rises",
-        "statement": "The mean saturation layer rises with rank.",
-        "verdict": verdict,
-        "effect": {"name": "mean layer of the last rank minus rank 1", **spread.to_dict()},
-        "p": finite(p),
-        "why": "Page's trend test with documents as units. By itself this shows no working order: "
-        "closer scores change places for longer.",
-        "null": "permuted",
-    }
-
-
-def _beyond_untrained(report: OrderReport) -> dict[str, Any]:
-    excess = report.excess["untrained"]["concordance"]
-    judged = judge(excess, report.settings["margin"])
-    return {
-        "id": "more_than_untrained",
-        "statement": "The trained model fixes its ranks more in order than untrained ones.",
-        "verdict": judged.verdict,
-        "effect": {"name": "concordance above the untrained models'", **excess.estimate.to_dict()},
-        "p": None,
-        "why": judged.why,
-        "null": "untrained",
-    }
+def save_figures(save: Callable, results: Mapping[str, Any], folder: Path) -> None:
+    """The paper figures, or a line in the log where matplotlib is not installed."""
+    try:
+        save(results, folder / "figures", formats=("png", "pdf"))
+    except MissingExtraError as missing:
+        logger.info("No figures beside the page: %s", missing)

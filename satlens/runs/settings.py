@@ -1,65 +1,68 @@
-"""What an audit is asked to do: one record that repeats the run, and the folder it may write to."""
+"""What a run is asked to do: one record a verb, which repeats the run."""
 
 import dataclasses
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import types
+import typing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import yaml
 
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
-from satlens.errors import InputError, OutputError
+from satlens.errors import InputError
+from satlens.patching.patch import LIMIT
+from satlens.patching.steer import ALPHAS
+from satlens.probes import Policy
+from satlens.probes.crossval import FOLDS
+from satlens.probes.sampling import PER_CELL
+from satlens.probes.states import MIN_STATES
 from satlens.survey.corpus import BUNDLED, SEPARATOR
-
-SETTINGS_FILE = "settings.yaml"
-WRITTEN = {SETTINGS_FILE, "events.parquet", "results.json", "report.html", "figures"}
-"""What a run's folder holds; a folder with anything else is never replaced."""
 
 
 @dataclass(frozen=True)
-class AuditSettings:
-    """Everything that decides what an audit finds. ``settings.yaml`` holds it.
+class RunSettings:
+    """What every verb reads. ``settings.yaml`` holds it, with what the verb adds.
 
     Attributes:
         model: "tiny", a Hugging Face name, or a folder.
         corpus: "bundled", a text file, or a folder of .txt files.
-        k: ranks to follow; an order needs two.
+        k: ranks to follow; an order, and a next stage, need two.
         max_tokens: whole windows are read, in order, until this many tokens are reached.
-        null_tokens: the nulls are drawn for the first documents, up to this many tokens.
-        draws: draws of each null.
-        untrained_seeds: how many freshly initialised models stand beside the trained one.
         seed: of everything random.
         batch_size: windows in one forward pass.
         separator: the text between two documents of a file.
     """
 
+    verb: ClassVar[str]
+    least: ClassVar[dict[str, int]] = {}
+
     model: str
     corpus: str = BUNDLED
     k: int = DEFAULT_K
     max_tokens: int = 20_000
-    null_tokens: int = 5_000
-    draws: int = 20
-    untrained_seeds: int = 3
     seed: int = DEFAULT_SEED
     batch_size: int = 8
     separator: str = SEPARATOR
 
     def __post_init__(self) -> None:
-        least = {"k": 2, "max_tokens": 1, "null_tokens": 1, "draws": 20, "untrained_seeds": 1,
-                 "seed": 0, "batch_size": 1}  # fmt: skip
+        least = {"k": 2, "max_tokens": 1, "seed": 0, "batch_size": 1, **self.least}
         for name, floor in least.items():
             if getattr(self, name) < floor:
                 raise InputError(f"{name} must be at least {floor}, got {getattr(self, name)}.")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting by name, lists in place of tuples."""
+        values = dataclasses.asdict(self).items()
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values}
+
     def to_yaml(self) -> str:
         """The text of settings.yaml."""
-        return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
-    @staticmethod
-    def read(path: str | Path) -> "AuditSettings":
-        """The settings that a run wrote.
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The settings that a run of this verb wrote.
 
         Raises:
             InputError: no such file, not YAML, unknown or missing keys, or values of a wrong type.
@@ -70,63 +73,131 @@ class AuditSettings:
             raise InputError(f"Could not read settings from {path}: {error.strerror}.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is not a YAML file of settings: {error}.") from error
-        types = {field.name: field.type for field in dataclasses.fields(AuditSettings)}
-        if not isinstance(found, dict) or "model" not in found or set(found) - set(types):
-            keys = sorted(found) if isinstance(found, dict) else type(found).__name__
+        wanted = {field.name: field.type for field in dataclasses.fields(cls)}
+        if not isinstance(found, dict) or "model" not in found or set(found) - set(wanted):
+            keys = sorted(map(str, found)) if isinstance(found, dict) else type(found).__name__
             raise InputError(
-                f"{path} holds {keys}; audit settings want `model` and may hold "
-                f"{', '.join(name for name in types if name != 'model')}."
+                f"{path} holds {keys}; {cls.verb} settings want `model` and may hold "
+                f"{', '.join(name for name in wanted if name != 'model')}."
             )
         for name, value in found.items():
-            if type(value) is not types[name]:
-                raise InputError(f"{path}: {name} must be {types[name].__name__}, found {value!r}.")
-        return AuditSettings(**found)
+            if not _fits(value, wanted[name]):
+                raise InputError(f"{path}: {name} must be {_say(wanted[name])}, found {value!r}.")
+        return cls(**{name: _fitted(value, wanted[name]) for name, value in found.items()})
 
 
-@contextmanager
-def output_folder(out: str | Path, settings: AuditSettings, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill beside ``out`` that takes its place when everything is in it.
+@dataclass(frozen=True)
+class AuditSettings(RunSettings):
+    """Everything that decides what an audit finds.
 
-    On an error or Ctrl-C the folder beside is removed and ``out`` is as it was. An ``out`` that holds a
-    run is replaced only with ``overwrite``; one that holds anything else is never touched.
+    Attributes:
+        null_tokens: the nulls are drawn for the first documents, up to this many tokens.
+        draws: draws of each null.
+        untrained_seeds: how many freshly initialised models stand beside the trained one.
     """
-    out = Path(out).absolute()
-    check_output(out, settings, overwrite)
-    beside, before = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old")
-    shutil.rmtree(beside, ignore_errors=True)  # left by a killed run
-    try:
-        beside.mkdir(parents=True)
-        yield beside
-        (beside / SETTINGS_FILE).write_text(settings.to_yaml(), encoding="utf-8")
-        if out.exists():
-            out.rename(before)
-        beside.rename(out)
-        shutil.rmtree(before, ignore_errors=True)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"Could not write the run to {out}: {error.strerror or error}."
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+    verb: ClassVar[str] = "audit"
+    least: ClassVar[dict[str, int]] = {"null_tokens": 1, "draws": 20, "untrained_seeds": 1}
+
+    null_tokens: int = 5_000
+    draws: int = 20
+    untrained_seeds: int = 3
 
 
-def check_output(out: Path, settings: AuditSettings, overwrite: bool) -> None:
-    """Refuse, before anything is computed, a place that must not be written to."""
-    if out.is_file():
-        raise OutputError(f"--out {out} is a file; an audit writes a folder.")
-    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if not found:
-        return
-    if SETTINGS_FILE not in found or found - WRITTEN:
-        raise OutputError(
-            f"--out {out} holds files that an audit does not write "
-            f"({', '.join(sorted(found - WRITTEN)[:5])}); give another folder."
-        )
-    if not overwrite:
-        same = AuditSettings.read(out / SETTINGS_FILE) == settings
-        raise OutputError(
-            f"--out {out} holds {'this run already' if same else 'a run with other settings'}; "
-            "give another folder, or --overwrite to replace it."
-        )
+@dataclass(frozen=True)
+class ProbeSettings(RunSettings):
+    """Everything that decides what a probe finds (see `satlens.probes.report`).
+
+    Attributes:
+        stages: how many stages to tell apart; None: as many as some layer can fill.
+        per_cell: states kept of each stage at each layer.
+        min_states: a layer is used if it has this many of its rarest stage.
+        folds: parts of the documents.
+        draws: of every control that holds chance.
+        untrained_seeds: how many untrained models are read.
+        out_of_order, ties, censored: what becomes of tokens that have no plain stage.
+    """
+
+    verb: ClassVar[str] = "probe"
+    least: ClassVar[dict[str, int]] = {
+        "per_cell": 1, "min_states": 1, "folds": 2, "draws": 1, "untrained_seeds": 0,
+    }  # fmt: skip
+
+    stages: int | None = None
+    per_cell: int = PER_CELL
+    min_states: int = MIN_STATES
+    folds: int = FOLDS
+    draws: int = 3
+    untrained_seeds: int = 1
+    out_of_order: str = "running_max"
+    ties: str = "skip"
+    censored: str = "keep"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Policy(self.out_of_order, self.ties, self.censored)
+
+
+@dataclass(frozen=True)
+class PatchSettings(RunSettings):
+    """Everything that decides what a patch finds (see `satlens.patching.report`).
+
+    Attributes:
+        gap: least distance of the saturation layers of a pair; None: 0.21 of the layers.
+        across: True for pairs of two documents, False for pairs inside one, None for either.
+        offsets: layers from the donor's saturation layer; None: as many as fit, at most 5 each way.
+        pairs: pairs to patch, at most.
+        stage: the stage to steer out of.
+        alphas: strengths of steering.
+        steered: tokens to steer, at most.
+    """
+
+    verb: ClassVar[str] = "patch"
+    least: ClassVar[dict[str, int]] = {"pairs": 1, "stage": 1, "steered": 1}
+
+    gap: int | None = None
+    across: bool | None = None
+    offsets: tuple[int, ...] | None = None
+    pairs: int = LIMIT
+    stage: int = 1
+    alphas: tuple[float, ...] = ALPHAS
+    steered: int = LIMIT
+
+
+def _choices(wanted: Any) -> tuple[Any, ...]:
+    """The types of a union; any other type by itself."""
+    return typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value of a YAML file is of this type; a whole number is a number, true is none."""
+    for choice in _choices(wanted):
+        if typing.get_origin(choice) is tuple:
+            inner = typing.get_args(choice)[0]
+            if isinstance(value, list) and all(_fits(one, inner) for one in value):
+                return True
+        elif type(value) is choice or (choice is float and type(value) is int):
+            return True
+    return False
+
+
+def _fitted(value: Any, wanted: Any) -> Any:
+    """The value as the record holds it: a tuple for a list."""
+    if not isinstance(value, list):
+        return value
+    inner = next(typing.get_args(c)[0] for c in _choices(wanted) if typing.get_origin(c) is tuple)
+    return tuple(inner(one) for one in value)
+
+
+def _say(wanted: Any) -> str:
+    """A type in words.
+
+    >>> _say(int), _say(int | None), _say(tuple[float, ...])
+    ('int', 'int or null', 'a list of float')
+    """
+    words = [
+        f"a list of {typing.get_args(choice)[0].__name__}" if typing.get_origin(choice) is tuple
+        else "null" if choice is types.NoneType else choice.__name__
+        for choice in _choices(wanted)
+    ]  # fmt: skip
+    return " or ".join(words)

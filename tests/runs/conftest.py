@@ -1,6 +1,9 @@
 """A small random Llama folder with a real byte-pair tokenizer, and a text corpus for it."""
 
+import shutil
+
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -20,6 +23,20 @@ def folder(tmp_path_factory):
     tokenizer.train_from_iterator(read_corpus("bundled").documents, trainer)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>").save_pretrained(path)
     random_hf("llama", vocab=300, layers=4, n_ctx=64).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def settling(folder, tmp_path_factory):
+    """A model like that of ``folder`` whose later blocks write less and less: its tokens settle early."""
+    path = tmp_path_factory.mktemp("settling") / "calm"
+    shutil.copytree(folder, path, ignore=shutil.ignore_patterns("*.safetensors"))
+    model = random_hf("llama", vocab=300, layers=6, n_ctx=64)
+    with torch.no_grad():
+        for depth, block in enumerate(model.model.layers):
+            for weight in (block.self_attn.o_proj.weight, block.mlp.down_proj.weight):
+                weight *= 3 * 0.5**depth
+    model.save_pretrained(path)
     return path
 
 

@@ -1,15 +1,81 @@
+"""Settings: what a run writes repeats it, what is not settings is refused, and the defaults agree."""
+
+import dataclasses
+import inspect
+
 import pytest
 
-from satlens.errors import InputError, OutputError
-from satlens.runs.settings import AuditSettings, check_output, output_folder
+from satlens import cli, patching, probes
+from satlens.errors import InputError
+from satlens.runs import AuditSettings, PatchSettings, ProbeSettings
 
-ASKED = AuditSettings("tiny")
+ASKED = [
+    AuditSettings("tiny", corpus="a ü.txt", k=3, separator="\n\n"),
+    ProbeSettings("tiny", stages=3, ties="drop", draws=1),
+    ProbeSettings("tiny"),
+    PatchSettings("tiny", offsets=(-1, 0, 2), alphas=(1.0, 2.5), across=False, gap=4),
+    PatchSettings("tiny"),
+]
 
 
-def test_settings_both_ways(tmp_path):
-    asked = AuditSettings("tiny", corpus="a ü.txt", k=3, separator="\n\n")
+@pytest.mark.parametrize("asked", ASKED, ids=repr)
+def test_settings_both_ways(tmp_path, asked):
     (tmp_path / "settings.yaml").write_text(asked.to_yaml(), encoding="utf-8")
-    assert AuditSettings.read(tmp_path / "settings.yaml") == asked
+    read = type(asked).read(tmp_path / "settings.yaml")
+    assert read == asked
+    assert all(type(v) is type(getattr(asked, name)) for name, v in vars(read).items())
+
+
+def test_a_whole_number_is_a_number(tmp_path):
+    (tmp_path / "settings.yaml").write_text("model: tiny\nalphas: [1, 2]\noffsets: null")
+    read = PatchSettings.read(tmp_path / "settings.yaml")
+    assert read.alphas == (1.0, 2.0) and all(type(alpha) is float for alpha in read.alphas)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (
+            PatchSettings,
+            "offsets: [0, x]",
+            r"offsets must be a list of int or null, found \[0, 'x'\]",
+        ),
+        (PatchSettings, "offsets: 3", "offsets must be a list of int or null, found 3"),
+        (PatchSettings, "across: maybe", "across must be bool or null, found 'maybe'"),
+        (PatchSettings, "alphas: [true]", r"alphas must be a list of float, found \[True\]"),
+        (PatchSettings, "draws: 20", r"holds \['draws', 'model'\]; patch settings want"),
+        (ProbeSettings, "stages: 2.5", "stages must be int or null, found 2.5"),
+        (ProbeSettings, "ties: keep", "ties must be one of 'skip', 'drop'; got 'keep'"),
+        (ProbeSettings, "folds: 1", "folds must be at least 2, got 1"),
+        (ProbeSettings, "null_tokens: 5", r"holds \['model', 'null_tokens'\]; probe settings want"),
+        (AuditSettings, "stages: 3", r"holds \['model', 'stages'\]; audit settings want"),
+    ],
+)
+def test_settings_of_another_verb_or_type_are_refused(tmp_path, kind, text, message):
+    (tmp_path / "settings.yaml").write_text(f"model: tiny\n{text}")
+    with pytest.raises(InputError, match=message):
+        kind.read(tmp_path / "settings.yaml")
+
+
+KINDS = {"audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings}
+
+
+@pytest.mark.parametrize("verb", KINDS)
+def test_the_command_line_takes_every_setting_and_its_default(verb):
+    taken = inspect.signature(cli.VERBS[verb]).parameters
+    wanted = {field.name: field.default for field in dataclasses.fields(KINDS[verb])}
+    assert set(taken) - set(wanted) == {"out", "settings", "overwrite"}
+    for name, default in wanted.items():
+        assert name == "model" or taken[name].default == default, name
+
+
+@pytest.mark.parametrize(("verb", "report"), [("probe", probes.report), ("patch", patching.report)])
+def test_the_defaults_are_the_librarys(verb, report):
+    taken = inspect.signature(report).parameters
+    shared = [f for f in dataclasses.fields(KINDS[verb]) if f.name in taken and f.name != "model"]
+    assert len(shared) > 7
+    for field in shared:
+        assert taken[field.name].default == field.default, field.name
 
 
 @pytest.mark.parametrize(
@@ -29,67 +95,3 @@ def test_bad_settings_files_are_refused(tmp_path, text, message):
     (tmp_path / "settings.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
         AuditSettings.read(tmp_path / "settings.yaml")
-
-
-def fill(folder, settings=ASKED):
-    with output_folder(folder, settings, overwrite=False) as beside:
-        (beside / "results.json").write_text("{}")
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_run_appears_whole(tmp_path):
-    fill(tmp_path / "run")
-    assert names(tmp_path) == ["run"]
-    assert names(tmp_path / "run") == ["results.json", "settings.yaml"]
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError, OSError(28, "No space left")])
-def test_a_run_that_fails_leaves_nothing(tmp_path, error):
-    with (
-        pytest.raises((KeyboardInterrupt, InputError, OutputError)),
-        output_folder(tmp_path / "run", ASKED, overwrite=False) as beside,
-    ):
-        (beside / "results.json").write_text("half")
-        raise error
-    assert names(tmp_path) == []
-
-
-def test_a_failed_replacement_keeps_the_run_that_was_there(tmp_path):
-    fill(tmp_path / "run")
-    with (
-        pytest.raises(KeyboardInterrupt),
-        output_folder(tmp_path / "run", ASKED, overwrite=True) as beside,
-    ):
-        (beside / "report.html").write_text("half")
-        raise KeyboardInterrupt
-    assert names(tmp_path) == ["run"]
-    assert names(tmp_path / "run") == ["results.json", "settings.yaml"]
-
-
-def test_another_run_is_replaced_only_when_told(tmp_path):
-    fill(tmp_path / "run")
-    with pytest.raises(OutputError, match="holds this run already; .* --overwrite"):
-        check_output(tmp_path / "run", ASKED, overwrite=False)
-    with pytest.raises(OutputError, match="holds a run with other settings"):
-        check_output(tmp_path / "run", AuditSettings("tiny", k=2), overwrite=False)
-    with output_folder(tmp_path / "run", ASKED, overwrite=True) as beside:
-        (beside / "report.html").write_text("new")
-    assert names(tmp_path / "run") == ["report.html", "settings.yaml"]
-    assert names(tmp_path) == ["run"]
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_no_run_is_never_touched(tmp_path, overwrite):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    (tmp_path / "settings.yaml").write_text(ASKED.to_yaml())
-    with (
-        pytest.raises(OutputError, match=r"does not write \(thesis.tex\)"),
-        output_folder(tmp_path, ASKED, overwrite),
-    ):
-        pass
-    assert names(tmp_path) == ["settings.yaml", "thesis.tex"]
-    with pytest.raises(OutputError, match="is a file"):
-        check_output(tmp_path / "thesis.tex", ASKED, overwrite)

@@ -5,10 +5,8 @@
 The order statistics read the events alone; the page and the tables read the results alone.
 """
 
-import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,35 +14,35 @@ import numpy as np
 import torch
 
 from satlens import order
-from satlens.errors import MissingExtraError
+from satlens.files import write_whole
 from satlens.lenses import LogitLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.nulls import NullDraws, NullSampler
 from satlens.nulls.block import KINDS as NULL_KINDS
-from satlens.report.figures import save_figures
-from satlens.report.page import write_page
+from satlens.report import figures
 from satlens.report.tables import summary
-from satlens.report.validate import write_results
+from satlens.report.validate import plain, write_results
+from satlens.runs.audit_results import found
+from satlens.runs.folder import HEATMAP, PAGE, RESULTS, check_model, check_output, output_folder
 from satlens.runs.heatmap import heatmap
-from satlens.runs.reading import Reading, read
-from satlens.runs.results import assemble
-from satlens.runs.settings import AuditSettings, check_output, output_folder
+from satlens.runs.reading import Reading, null_documents, read
+from satlens.runs.results import assemble, describe, save_figures, timed
+from satlens.runs.settings import AuditSettings
 from satlens.saturation.detect import stream
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.tables import events_writer
 from satlens.survey.corpus import read_corpus
 
-logger = logging.getLogger("satlens")
-
 
 def run_audit(
     settings: AuditSettings, out: str | Path, *, overwrite: bool = False, progress: bool = False
 ) -> str:
-    """Audit a model on a corpus, write the folder ``out``, and return the tables as text.
+    """Audit a model on a corpus, write it to the folder ``out``, and return the tables as text.
 
-    Writes ``report.html`` (one page, opens offline), ``results.json`` (keys: `report/schema.json`),
-    ``events.parquet`` (one row a token), ``settings.yaml`` (repeats the run) and, with matplotlib,
-    ``figures/``; all of them or nothing.
+    Writes ``report.html`` (one page over all that the folder holds, opens offline), ``results.json``
+    (keys: `report/schema/audit.json`), ``events.parquet`` (one row a token), ``settings.yaml`` (repeats
+    the run), ``heatmap.json`` (texts for the page) and, with matplotlib, ``figures/``; all of them or
+    nothing. A probe and a patch of the same model in ``out`` are kept.
 
     Raises:
         SatlensError: a model, corpus, setting or output folder that cannot be used.
@@ -57,41 +55,45 @@ def run_audit(
         >>> text.splitlines()[0].startswith("tiny: 16 layers, width 128, on bundled")
         True
     """
-    check_output(Path(out).absolute(), settings, overwrite)
+    out = Path(out)
+    check_output(out.absolute(), settings, overwrite)
     corpus = read_corpus(settings.corpus, separator=settings.separator)
     model = wrap(load_model(settings.model))
+    said = describe(model)
+    check_model(out.absolute(), settings.verb, said)
     reading = read(model, corpus, settings)
+    chosen = null_documents(reading, settings.null_tokens)
     seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite) as folder:
+    with output_folder(out, settings, overwrite, said) as folder:
         with timed("detect and nulls", seconds):
-            events, nulls = trained(model, reading, settings, folder / "events.parquet", progress)
+            path = folder / "events.parquet"
+            events, nulls = trained(model, reading, chosen, settings, path, progress)
         with timed("untrained", seconds):
             others = untrained_events(model, reading, settings, progress)
         with timed("order", seconds):
             report = order.report(events, nulls, untrained=others, seed=settings.seed)
             baseline = order.report(others[0], seed=settings.seed)
-        results = assemble(model, reading, settings, report, baseline, seconds)
-        write_results(results, folder / "results.json")
-        write_page(results, heatmap(events, model.tokenizer), folder / "report.html")
-        try:
-            save_figures(results, folder / "figures", formats=("png", "pdf"))
-        except MissingExtraError as missing:
-            logger.info("No figures beside the page: %s", missing)
-    return f"{summary(results)}\n\nThe page: {Path(out) / 'report.html'}"
-
-
-@contextmanager
-def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Note the wall-clock seconds spent inside."""
-    began = time.monotonic()
-    yield
-    seconds[name] = time.monotonic() - began
+        numbers = found(reading, chosen, report, baseline)
+        results = assemble(settings, said, reading, seconds, numbers)
+        write_results(results, folder / RESULTS)
+        documents = plain(heatmap(events, model.tokenizer))
+        write_whole(folder / HEATMAP, json.dumps(documents, allow_nan=False))
+        save_figures(figures.save_figures, results, folder)
+    return f"{summary(results)}\n\nThe page: {out / PAGE}"
 
 
 def trained(
-    model: ResidualModel, reading: Reading, settings: AuditSettings, path: Path, progress: bool
+    model: ResidualModel,
+    reading: Reading,
+    chosen: Set[int],
+    settings: AuditSettings,
+    path: Path,
+    progress: bool,
 ) -> tuple[SaturationEvents, dict[str, NullDraws]]:
-    """The model's events with trajectories, written without them, and the nulls, in one pass."""
+    """The model's events with trajectories, written without them, and the nulls, in one pass.
+
+    ``chosen`` are the documents that the nulls are drawn for.
+    """
     lens = LogitLens(model)
     kinds = NULL_KINDS
     if reading.batches.n_documents == 1:  # nobody to exchange a path with
@@ -99,14 +101,13 @@ def trained(
     sampler = NullSampler(
         lens.scores, kinds=kinds, draws=settings.draws, seed=settings.seed, progress=progress
     )
-    chosen = list(reading.null_documents)
     parts = []
     with events_writer(path) as writer:
         for states, events in stream(
             model, reading.batches, k=settings.k, lens=lens, trajectory=True, progress=progress
         ):
             writer.append(replace(events, top=None))
-            in_nulls = np.isin(events.doc, chosen)
+            in_nulls = np.isin(events.doc, list(chosen))
             if in_nulls.any():
                 sampler.update(states.resid[:, torch.from_numpy(in_nulls)], events[in_nulls])
             parts.append(events)

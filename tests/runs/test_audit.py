@@ -39,7 +39,9 @@ def run(folder, corpus, tmp_path_factory):
 def test_the_folder_holds_what_is_promised(run):
     out, text, results = run
     found = {path.name for path in out.iterdir()}
-    assert {"report.html", "results.json", "events.parquet", "settings.yaml"} <= found
+    assert found == {
+        "report.html", "results.json", "events.parquet", "settings.yaml", "heatmap.json", "figures",
+    }  # fmt: skip
     assert str(out / "report.html") in text
     jsonschema.validate(results, schema())
 
@@ -152,7 +154,7 @@ def test_ctrl_c_leaves_nothing(folder, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 600
-    while not list(tmp_path.glob(".run.part/*")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob(".run.audit.part/*")) and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read().decode()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
