@@ -12,7 +12,7 @@ from satlens.probes.sampling import StageSampler
 from satlens.probes.stages import stage_labels
 from satlens.probes.summary import evaluate
 from satlens.saturation.events import SaturationEvents
-from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS
+from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN
 from tests.order.planted import Readout, detect_states, noise_paths
 from tests.probes.planted import noise_stream, planted_events, stage_stream
 
@@ -68,6 +68,15 @@ def test_a_stage_direction_in_the_stream_holds_against_every_control():
     assert found.probe.normal(2) @ expected / np.linalg.norm(expected) > 0.95
     assert found.probe.normal(1) @ expected / np.linalg.norm(expected) < -0.95
     assert found.selectivity.low > 0.2
+
+
+def test_without_a_path_null_nothing_can_be_told():
+    rng, events, features = a_world()
+    real = sampled(events, stage_stream(rng, events, D)[0], features)
+    found = evaluate(Collected(real, {}, {}), stages=2, min_states=30, draws=1)
+    assert found.effect.low > 0.2 and found.verdicts[0]["verdict"] == UNKNOWN
+    assert found.verdicts[0]["why"].startswith("No path null could be drawn, so nothing says what")
+    assert found.verdicts[1]["verdict"] == AS_PUBLISHED
 
 
 def test_streams_that_hold_nothing_are_at_chance_and_so_is_every_control():
