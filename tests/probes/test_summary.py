@@ -153,9 +153,10 @@ def test_layers_too_thin_for_a_probe_of_their_own_are_no_error(model):
     )
 
 
-def test_policies_change_the_labels_and_are_said(model, documents):
+def test_policies_change_the_labels_and_are_said(model):
+    many = random_ids(30, [18] * 80)
     strict = report(
-        model, documents, out_of_order="drop", ties="drop", untrained_seeds=0,
+        model, many, out_of_order="drop", ties="drop", untrained_seeds=0,
         **(SMALL | dict(min_states=4)),
     )  # fmt: skip
     labels = strict.to_dict()["labels"]
