@@ -9,13 +9,17 @@ ranks, and s(0), t(0) those of the clean run of the same recipient through the s
     stay_i        s'_i - s'_{i-1}                  layers spent in stage i  (s'_0 = -1)
     own_rank2     t_2 = t_2(0)
     donor_rank2   t_2 = t_2 of the token whose state was put in
+    forced        s'_2 < s'_2(0), t_1 = t_1(0) and t_2 = t_2(0), over the runs where the state put in comes
+                  from a token of another rank 2: stage 2 ends earlier, with the recipient's own answers
 
 A rank seen fixed only at the output counts as L - 1, so advance is a difference of restricted means.
 
 The published rule is close to circular. Before the donor's saturation layer it can hardly be met: the state
 put in does not decode to the answer yet. From that layer on it is met by construction: the state put in
 decodes to the answer, and only has to stay so. What tells something is the rate that the controls reach under
-the same rule, and what becomes of rank 2.
+the same rule, and what becomes of rank 2. An early rank 2 by itself tells little either: it may be the rank 2
+of the donor, whose state goes on as it did at home, and in tokens whose rank 1 is late rank 2 is late as
+well. "forced" counts only a rank 2 that the state put in did not bring along.
 """
 
 from collections.abc import Mapping
@@ -34,7 +38,9 @@ from satlens.resampling import Estimate, Intervals
 from satlens.saturation.stages import settled
 
 CLEAN = "clean"
-OUTCOMES = ("published", "kept", "advance", "stay", "own_rank2", "donor_rank2")
+OUTCOMES = ("published", "kept", "advance", "stay", "own_rank2", "donor_rank2", "forced")
+BRING_NOTHING = (CLEAN, "self", "random_direction")
+"""Conditions in which no other token's rank 2 can be brought along."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +156,7 @@ class PatchingResult:
     def excess(
         self,
         control: str,
-        outcome: str = "advance",
+        outcome: str = "forced",
         rank: int = 2,
         how: Resampling = USUAL,
     ) -> Intervals:
@@ -161,7 +167,7 @@ class PatchingResult:
     def strictest(
         self,
         controls: tuple[str, ...],
-        outcome: str = "advance",
+        outcome: str = "forced",
         *,
         offset: int = 0,
         rank: int = 2,
@@ -199,11 +205,17 @@ def _values(
         return settled(clean.layer[pair]) - after
     if outcome == "stay":
         return np.diff(after, axis=1, prepend=-1.0)
+    own = new.token[:, 1] == clean.token[pair, 1]
     if outcome == "own_rank2":
-        return new.token[:, 1] == clean.token[pair, 1]
+        return own
     source = np.full(len(chosen), -1) if condition == CLEAN else result.source[chosen]
     events = result.pairs.events
     if events.k < 2:
         return np.full(len(chosen), np.nan)
-    same = (new.token[:, 1] == events.token[source, 1]).astype(float)
-    return np.where(source < 0, np.nan, same)
+    brought = events.token[source, 1]
+    if outcome == "forced":
+        done = (kept & own & (after[:, 1] < settled(clean.layer[pair])[:, 1])).astype(float)
+        if condition in BRING_NOTHING:
+            return done
+        return np.where(brought == clean.token[pair, 1], np.nan, done)
+    return np.where(source < 0, np.nan, (new.token[:, 1] == brought).astype(float))

@@ -11,10 +11,11 @@ layers of the steered run, towards its own final ranking,
     transition    s'_i <= l + 1             ranks 1 .. i are fixed at layer l + 1 or before
     advance       s'_i(0) - s'_i            layers by which stage i ends earlier than in the clean run
     kept          t_1 = t_1(0)
+    forced        transition, and t_1 .. t_i are those of the clean run
 
 There is no circularity: the direction holds no answer, and has to work on every token. But a push that is
-strong enough fixes any answer at once, so the rate is read beside that of other directions of the same
-length.
+strong enough fixes some answer at once; "forced" counts only the model's own, and every rate is read
+beside that of other directions of the same length.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ from satlens.resampling import Estimate, Intervals
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.stages import settled
 
-OUTCOMES = ("transition", "advance", "kept")
+OUTCOMES = ("forced", "transition", "advance", "kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,12 @@ class SteeringResult:
         chosen = np.flatnonzero(self.condition == condition)
         unit, i = self.unit[chosen], self.stage - 1
         ends = settled(self.new.layer[chosen])[:, i].astype(float)
+        began = ends <= self.at[unit] + 1
         if outcome == "transition":
-            per_run = ends <= self.at[unit] + 1
+            per_run = began
+        elif outcome == "forced":
+            own = self.new.token[chosen, : i + 1] == self.clean.token[unit, : i + 1]
+            per_run = began & own.all(1)
         elif outcome == "advance":
             per_run = settled(self.clean.layer[unit])[:, i] - ends
         else:
@@ -109,9 +113,7 @@ class SteeringResult:
         """The mean of an outcome per strength, over documents."""
         return mean_over(self.values(outcome, condition), self.doc, how)
 
-    def excess(
-        self, control: str, outcome: str = "transition", how: Resampling = USUAL
-    ) -> Intervals:
+    def excess(self, control: str, outcome: str = "forced", how: Resampling = USUAL) -> Intervals:
         """The mean difference minus another direction, per strength, over the tokens that have both."""
         values = (self.values(outcome, name) for name in ("means", control))
         return effect_over(*values, self.doc, how)
@@ -119,7 +121,7 @@ class SteeringResult:
     def strictest(
         self,
         controls: tuple[str, ...],
-        outcome: str = "transition",
+        outcome: str = "forced",
         *,
         alpha: float = 1.0,
         how: Resampling = USUAL,

@@ -1,8 +1,8 @@
 """Can the next stage be forced? Patching and steering with all their controls, in one table: `report`.
 
-    transition_by_patching                 advance of rank 2 at offset 0: paired - strictest control
+    transition_by_patching                 share forced at offset 0: paired - strictest control
     transition_by_patching_as_published    the paper's success rate at offset 0: paired - strictest control
-    transition_by_steering                 transition share at alpha = 1: means - strictest control
+    transition_by_steering                 share forced at alpha = 1: means - strictest control
 
 each judged by the rule of `satlens.verdicts`; the strictest control is found anew in every bootstrap draw.
 """
@@ -30,10 +30,8 @@ from satlens.resampling import DRAWS, Estimate, check_draws
 from satlens.saturation.detect import detect
 from satlens.verdicts import AS_PUBLISHED, HOLDS, rule
 
-MARGIN = 0.25
-"""Equivalence margin of the advance of rank 2, in layers."""
-MARGIN_SHARE = 0.02
-"""Equivalence margin of shares (the published rate, transitions): 2 of 100 runs."""
+MARGIN = 0.02
+"""Equivalence margin of every verdict: 2 of 100 runs."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def report(
         stage: steer out of this stage into the next.
         alphas: 1 must be among them: the verdict is taken there.
         steered: tokens to steer, at most.
-        margin: equivalence margin of the advance of rank 2, in layers.
+        margin: equivalence margin of the verdicts, a share of the runs.
         draws: of the bootstrap over documents.
 
     Raises:
@@ -157,7 +155,7 @@ def report(
     settings = {"k": k, "offsets": list(offsets), "gap": every.settings["gap"], "across": across,
                 "pairs": pairs, "stage": stage, "alphas": list(pushed.alphas), "steered": steered,
                 "batch_tokens": batch_tokens, "seed": seed, "margin": margin,
-                "margin_share": MARGIN_SHARE, "draws": draws, "level": how.level}  # fmt: skip
+                "draws": draws, "level": how.level}  # fmt: skip
     return PatchingReport(
         patched=patched, steered=pushed, found=len(every),
         verdicts=judge(patched, pushed, how, margin), how=how, settings=settings,
@@ -169,20 +167,17 @@ def judge(
     patched: PatchingResult, pushed: SteeringResult, how: Resampling, margin: float = MARGIN
 ) -> tuple[Judged, ...]:
     """The three verdicts of the module."""
-    control, effect = patched.strictest(CONTROLS, "advance", rank=2, how=how)
-    found, why = rule(
-        effect, margin, f"the advance of rank 2 over the strictest control ({control})"
-    )
+    control, effect = patched.strictest(CONTROLS, "forced", how=how)
+    found, why = rule(effect, margin, f"the share forced over the strictest control ({control})")
     main = Judged(
         "transition_by_patching",
-        "A saturated state of the same answer makes rank 2 settle earlier than other states do.",
-        "advance of rank 2 at offset 0 over the strictest control, in layers",
+        "A saturated state of the same answer makes the token's own rank 2 settle earlier, more often than "
+        "other states do.",
+        "share forced at offset 0 over the strictest control",
         found, effect, why, control,
     )  # fmt: skip
     control, effect = patched.strictest(CONTROLS, "published", how=how)
-    found, why = rule(
-        effect, MARGIN_SHARE, f"the success rate over the strictest control ({control})"
-    )
+    found, why = rule(effect, margin, f"the success rate over the strictest control ({control})")
     if found == HOLDS and main.verdict != HOLDS:
         found = AS_PUBLISHED
     circular = (
@@ -195,16 +190,14 @@ def judge(
         "published success rate at offset 0 over the strictest control",
         found, effect, f"{why} {circular}", control,
     )  # fmt: skip
-    control, effect = pushed.strictest(OTHER_DIRECTIONS, "transition", alpha=1.0, how=how)
-    found, why = rule(
-        effect, MARGIN_SHARE, f"the share of transitions over the strictest control ({control})"
-    )
+    control, effect = pushed.strictest(OTHER_DIRECTIONS, "forced", alpha=1.0, how=how)
+    found, why = rule(effect, margin, f"the share forced over the strictest control ({control})")
     i = pushed.stage
     steering = Judged(
         "transition_by_steering",
-        f"The direction from stage {i} to stage {i + 1} starts stage {i + 1} more often than other "
-        "directions do.",
-        "transition share at alpha = 1 over the strictest control",
+        f"The direction from stage {i} to stage {i + 1} starts stage {i + 1}, with the model's own "
+        "answer, more often than other directions do.",
+        "share forced at alpha = 1 over the strictest control",
         found, effect, why, control,
     )  # fmt: skip
     return main, published, steering

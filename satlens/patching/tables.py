@@ -65,7 +65,7 @@ def _patching(result: PatchingResult, how: Resampling) -> dict[str, Any]:
 
 
 def _condition(result: PatchingResult, name: str, how: Resampling) -> dict[str, Any]:
-    plain = ("published", "kept", "own_rank2", "donor_rank2")
+    plain = ("published", "forced", "kept", "own_rank2", "donor_rank2")
     row = {outcome: _list(result.estimate(outcome, name, how)) for outcome in plain}
     for outcome in ("advance", "stay"):
         row[outcome] = _by_rank(result.estimate(outcome, name, how))
@@ -74,7 +74,7 @@ def _condition(result: PatchingResult, name: str, how: Resampling) -> dict[str, 
 
 def _steering(result: SteeringResult, how: Resampling) -> dict[str, Any]:
     controls = [name for name in OTHER_DIRECTIONS if name in result.conditions]
-    outcomes = ("advance", "transition", "kept")
+    outcomes = ("forced", "transition", "advance", "kept")
     return {
         "stage": result.stage,
         "alphas": list(result.alphas),

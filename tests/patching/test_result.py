@@ -50,6 +50,30 @@ def test_advance_and_stay_count_layers_up_to_the_running_maximum():
     assert outcome("stay", result, "clean") == [7, 0, 2]
 
 
+@pytest.mark.parametrize(
+    "layer, token, forced",
+    [
+        ([3, 4, 5], [7, 5, 6], 1),  # rank 2 was settled at 6, its own answers
+        ([3, 6, 6], [7, 5, 6], 0),  # not earlier
+        ([6, 2, 8], [7, 5, 6], 0),  # not earlier: it waits for rank 1
+        ([3, 4, 5], [7, 3, 6], 0),  # the donor's rank 2
+        ([3, 4, 5], [5, 7, 6], 0),  # other answers
+    ],
+)
+def test_forced_wants_the_recipients_own_answers_earlier(layer, token, forced):
+    assert outcome("forced", a_result(layer, token)) == forced
+    assert outcome("forced", a_result(layer, token), "clean") == 0
+
+
+def test_forced_leaves_out_a_state_that_brings_the_recipients_rank_2_along():
+    """The recipient as its own donor has the very rank 2 that is asked for."""
+    one = a_result([3, 4, 5], [7, 5, 6], source=1)
+    assert np.isnan(outcome("forced", one))
+    for condition in ("self", "random_direction"):
+        same = a_result([3, 4, 5], [7, 5, 6], condition=condition, source=1)
+        assert outcome("forced", same, condition) == 1
+
+
 def test_whose_rank_2_it_is():
     assert outcome("own_rank2", a_result([3, 4, 5], [7, 5, 6])) == 1
     assert outcome("donor_rank2", a_result([3, 4, 5], [7, 5, 6])) == 0

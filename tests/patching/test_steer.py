@@ -44,6 +44,10 @@ def test_the_planted_direction_starts_the_next_stage_and_random_ones_do_not(read
     assert read.estimate("transition", "random").value[at] < 0.2
     assert read.estimate("advance", "means").value[at] > 1
     assert read.estimate("kept", "means").value[at] == 1  # no other answer was put in
+    assert read.estimate("forced", "means").value[at] > 0.95
+    for name in DIRECTIONS:  # forced is a transition to one's own answer
+        own = read.values("transition", name) * read.values("kept", name)
+        np.testing.assert_array_equal(read.values("forced", name), own)
     assert read.estimate("transition", "means").value[read.alphas.index(-1.0)] == 0
     name, effect = read.strictest(("shuffled", "random", "rotated", "exchanged"))
     assert effect.low > 0.05 and name in ("shuffled", "rotated", "exchanged")
@@ -180,7 +184,7 @@ def test_the_frame_and_the_words(read):
     transition = (one.layer <= one.steered + 1).mean()
     assert transition == read.estimate("transition", "means").value[read.alphas.index(1.0)]
     with pytest.raises(
-        InputError, match="Unknown outcome 'published'; known are transition, advance"
+        InputError, match="Unknown outcome 'published'; known are forced, transition"
     ):
         read.values("published", "means")
     with pytest.raises(

@@ -81,13 +81,12 @@ def test_the_numbers_are_those_of_the_runs(both):
     one = both[True]
     table, at = one.to_dict()["patching"], one.patched.offsets.index(0)
     values = one.patched.values("advance", "paired")[:, at]
+    forced = one.patched.values("forced", "paired")[:, at]
     assert table["conditions"]["paired"]["advance"][1][at]["value"] == pytest.approx(
         np.nanmean(values[:, 1])
     )
-    control = one.patched.values("advance", "shuffled")[:, at]
-    assert table["excess"]["shuffled"][at]["value"] == pytest.approx(
-        np.nanmean(values[:, 1] - control[:, 1])
-    )
+    control = one.patched.values("forced", "shuffled")[:, at]
+    assert table["excess"]["shuffled"][at]["value"] == pytest.approx(np.nanmean(forced - control))
     stay = [rank[at]["value"] for rank in table["conditions"]["paired"]["stay"]]
     last = one.patched.new.layer[
         (one.patched.condition == "paired") & (one.patched.offset == 0)
