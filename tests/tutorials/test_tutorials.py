@@ -46,4 +46,4 @@ def test_the_tutorial_runs(source):
     for cell in code:
         assert cell.execution_count, "a cell was not run"
     pictures = [out for cell in code for out in cell.outputs if "image/png" in out.get("data", {})]
-    assert len(pictures) == 2, "the survival curves and the order plot"
+    assert len(pictures) == 2, "every tutorial draws two"
