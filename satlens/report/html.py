@@ -4,6 +4,8 @@ Everything that comes from a text or a model goes through `safe`; a template's h
 pass, so that what is put in is never looked at for holes again.
 """
 
+import base64
+import gzip
 import html
 import json
 import math
@@ -54,7 +56,7 @@ def asset(name: str) -> str:
 
 
 def plotly_script() -> str:
-    """The charting library, as text that a script element can hold."""
+    """The charting library, packed (gzip, base64): 2 MB in place of 4.8; the page unpacks it itself."""
     try:
         script = resources.files("plotly").joinpath("package_data", "plotly.min.js")
     except ImportError as error:
@@ -62,7 +64,8 @@ def plotly_script() -> str:
             "The report page carries plotly's JavaScript, and plotly is not installed: "
             "pip install 'plotly>=6'"
         ) from error
-    return script.read_text(encoding="utf-8").replace("</script", "<\\/script")
+    # Without a date the same results give the same page.
+    return base64.b64encode(gzip.compress(script.read_bytes(), mtime=0)).decode()
 
 
 def figure(name: str, caption: Caption, size: str) -> str:

@@ -38,6 +38,13 @@ def published_success(results: Mapping[str, Any]) -> "Figure":
                       "share of pairs")  # fmt: skip
 
 
+def rank_two_forced(results: Mapping[str, Any]) -> "Figure":
+    """The share of pairs whose own rank 2 settles earlier, by offset, with every control beside."""
+    return _by_offset(
+        results, "Own rank 2 settles earlier", lambda one: one["forced"], "share of pairs"
+    )
+
+
 def rank_two_advance(results: Mapping[str, Any]) -> "Figure":
     """Layers by which rank 2 settles earlier, by offset, with every control beside."""
     if need(results, "patching", "k") < 2:
@@ -51,7 +58,12 @@ def top1_kept(results: Mapping[str, Any]) -> "Figure":
 
 
 def dose_response(results: Mapping[str, Any]) -> "Figure":
-    """The share of transitions by strength, every direction."""
+    """The share of tokens forced into the next stage by strength, every direction."""
+    return _by_alpha(results, "forced", "Stage {} ends at the next layer, answer kept")
+
+
+def dose_transition(results: Mapping[str, Any]) -> "Figure":
+    """The share of transitions by strength, to whatever answer, every direction."""
     return _by_alpha(results, "transition", "Stage {} ends at the next layer")
 
 
@@ -61,8 +73,9 @@ def dose_kept(results: Mapping[str, Any]) -> "Figure":
 
 
 FIGURES: Figures = {
-    "published_success": published_success, "rank_two_advance": rank_two_advance, "top1_kept": top1_kept,
-    "dose_response": dose_response, "dose_kept": dose_kept,
+    "published_success": published_success, "rank_two_forced": rank_two_forced,
+    "rank_two_advance": rank_two_advance, "top1_kept": top1_kept, "dose_response": dose_response,
+    "dose_transition": dose_transition, "dose_kept": dose_kept,
 }  # fmt: skip
 """Every figure by its file name."""
 

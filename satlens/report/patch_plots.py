@@ -17,6 +17,11 @@ def published(results: Mapping[str, Any]) -> Chart | None:
     return _by_offset(results, lambda one: one["published"], "share of pairs", share=True)
 
 
+def forced(results: Mapping[str, Any]) -> Chart | None:
+    """The share of pairs whose own rank 2 settles earlier, by offset, with every control in it."""
+    return _by_offset(results, lambda one: one["forced"], "share of pairs")
+
+
 def advance(results: Mapping[str, Any]) -> Chart | None:
     """Layers by which rank 2 settles earlier, by offset, with every control in it."""
     if results["patching"]["k"] < 2:
@@ -30,14 +35,19 @@ def kept(results: Mapping[str, Any]) -> Chart | None:
 
 
 def excess(results: Mapping[str, Any]) -> Chart | None:
-    """Rank 2: the advance with the paired donor minus that with each control, by offset."""
+    """The share forced by the paired donor minus that by each control, by offset."""
     patching = results["patching"]
     named = shown(patching["excess"], CONDITION_NAMES)
     values = {CONDITION_NAMES[name]: estimates for name, estimates in named.items()}
     places = {CONDITION_NAMES[name]: _place(name) for name in named}
     return _lines(
-        patching["offsets"], values, places, ("offset", _OFFSET_AXIS), "layers earlier than with it"
+        patching["offsets"], values, places, ("offset", _OFFSET_AXIS), "share of pairs, beyond it"
     )
+
+
+def dose_response(results: Mapping[str, Any]) -> Chart | None:
+    """The share of tokens forced into the next stage, by strength, every direction."""
+    return _by_alpha(results, "forced")
 
 
 def transition(results: Mapping[str, Any]) -> Chart | None:

@@ -40,7 +40,12 @@ FILES = "the numbers in patch/results.json, as one long table in patch/effects.p
 def holes(results: Mapping[str, Any]) -> dict[str, str]:
     """What goes into the holes of patch.html, charts apart."""
     steering = results["steering"]
-    wide = (patch_tables.published_table, patch_tables.advance_table, patch_tables.kept_table)
+    wide = (
+        patch_tables.published_table,
+        patch_tables.forced_table,
+        patch_tables.advance_table,
+        patch_tables.kept_table,
+    )
     return {
         "patching_table": html.table(patch_tables.patching_table(results)),
         "offset_tables": "".join(html.table(made(results, intervals=True)) for made in wide),
@@ -62,8 +67,8 @@ def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     rank_two = _strictest(patching["excess"], patch_tables.nearest(patching["offsets"], 0))
     ended = _strictest(steering["excess"], patch_tables.nearest(steering["alphas"], 1))
     return [
-        _tile(rank_two, 2, "layers that rank 2 settles earlier by the patch than by", CONDITION_NAMES),
-        _tile(ended, 3, f"more tokens leave stage {steering['stage']} by its direction than by",
+        _tile(rank_two, 3, "of pairs forced on to rank 2 by the patch, beyond", CONDITION_NAMES),
+        _tile(ended, 3, f"of tokens forced out of stage {steering['stage']} by its direction, beyond",
               DIRECTION_NAMES),
     ]  # fmt: skip
 

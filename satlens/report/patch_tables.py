@@ -20,16 +20,17 @@ def patching_table(results: Mapping[str, Any]) -> Table:
     for name, found in shown(patching["conditions"], CONDITION_NAMES).items():
         rows.append((
             CONDITION_NAMES.get(name, name), str(found["n"][at]), cell(found["published"][at]),
-            cell(rank_two(found)[at], sign=True),
+            cell(found["forced"][at]), number((rank_two(found)[at] or {"value": None})["value"], sign=True),
             cell(_at(patching["excess"].get(name), at), sign=True) if name in patching["excess"] else "",
         ))  # fmt: skip
     return Table(
         f"What is put in, at offset {signed(patching['offsets'][at])}",
-        ("", "pairs", "published success", "rank 2 earlier", "paired beyond it"), tuple(rows),
-        f"{_pairs(results)} Published success: rank 1 now saturates at the patched layer and the top-1 is "
+        ("", "pairs", "published", "forced", "earlier", "paired beyond it"), tuple(rows),
+        f"{_pairs(results)} Published: rank 1 now saturates at the patched layer and the top-1 is "
         "kept; near-circular, since a saturated state decodes to the answer by construction: look at what "
-        "the controls reach. Rank 2 earlier: layers by which rank 2 settles before it would have; "
-        "brackets are intervals over documents. Paired beyond it: the same, paired donor minus control.",
+        "the controls reach. Forced: the token's own rank 2 settles earlier than without the patch, ranks 1 "
+        "and 2 are its own. Earlier: layers by which rank 2 settles earlier, whichever it is. Paired beyond "
+        "it: share forced, paired donor minus control. Brackets are intervals over documents.",
         left=1,
     )  # fmt: skip
 
@@ -38,6 +39,12 @@ def published_table(results: Mapping[str, Any], intervals: bool = False) -> Tabl
     """Published success by offset, paired and every control."""
     return _by_offset(results, "Published success, by offset", lambda found: found["published"], intervals,
                       "The share of pairs that pass the published rule.")  # fmt: skip
+
+
+def forced_table(results: Mapping[str, Any], intervals: bool = False) -> Table:
+    """The share forced by offset, paired and every control."""
+    return _by_offset(results, "Forced, by offset", lambda found: found["forced"], intervals,
+                      "The share of pairs whose own rank 2 settles earlier than before.")  # fmt: skip
 
 
 def advance_table(results: Mapping[str, Any], intervals: bool = False) -> Table:
@@ -59,39 +66,39 @@ def steering_table(results: Mapping[str, Any]) -> Table:
     at, stage = nearest(steering["alphas"], 1), steering["stage"]
     for name, found in shown(steering["conditions"], DIRECTION_NAMES).items():
         rows.append((
-            DIRECTION_NAMES.get(name, name), cell(found["transition"][at]),
-            cell(found["advance"][at], sign=True), number(found["kept"][at]["value"]),
+            DIRECTION_NAMES.get(name, name), cell(found["forced"][at]),
+            number(found["transition"][at]["value"]), number(found["kept"][at]["value"]),
             cell(_at(steering["excess"].get(name), at), sign=True) if name in steering["excess"] else "",
         ))  # fmt: skip
     return Table(
         f"Steering to stage {stage + 1}, at alpha {steering['alphas'][at]:g}",
-        ("direction", "transition", "earlier", "top-1 kept", "means beyond it"), tuple(rows),
+        ("direction", "forced", "transition", "top-1 kept", "means beyond it"), tuple(rows),
         f"{count(steering['n'], 'token')} of {count(steering['documents'], 'document')}, in stage {stage} "
-        "with layers of it left. Transition: the share whose stage ends at the next layer. Earlier: layers "
-        "by which the stage ends before it would have. Means beyond it: transition share of the mean "
-        "difference minus the direction's.",
+        "with layers of it left. Transition: the share whose stage ends at the next layer. Forced: the same, "
+        "with the model's own answer. Means beyond it: share forced by the mean difference minus the "
+        "direction's.",
         left=1,
     )  # fmt: skip
 
 
 def dose_table(results: Mapping[str, Any], intervals: bool = False) -> Table:
-    """The share of transitions by strength, every direction."""
+    """The share forced by strength, every direction."""
     steering = results["steering"]
     named = shown(steering["conditions"], DIRECTION_NAMES)
     rows = [
-        (signed(alpha), *(_words(found["transition"][i], intervals) for found in named.values()))
+        (signed(alpha), *(_words(found["forced"][i], intervals) for found in named.values()))
         for i, alpha in enumerate(steering["alphas"])
     ]
-    note = "The share of tokens whose stage ends at the next layer." + (
-        "" if intervals else ELSEWHERE
-    )
-    return Table("Transition, by alpha", ("alpha", *named), tuple(rows), note, left=1)
+    note = "The share of tokens whose stage ends at the next layer, with the model's own answer."
+    note += "" if intervals else ELSEWHERE
+    return Table("Forced, by alpha", ("alpha", *named), tuple(rows), note, left=1)
 
 
 def patch_tables(results: Mapping[str, Any], intervals: bool = False) -> tuple[Table, ...]:
     """Every table of a patch, in the order of reading."""
     return (
-        patching_table(results), published_table(results, intervals), advance_table(results, intervals),
+        patching_table(results), published_table(results, intervals), forced_table(results, intervals),
+        advance_table(results, intervals),
         kept_table(results, intervals), steering_table(results), dose_table(results, intervals),
     )  # fmt: skip
 

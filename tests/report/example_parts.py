@@ -79,14 +79,14 @@ def make_patch(k=5, offsets=range(-3, 4), alphas=ALPHAS, docs=12, n_layers=16) -
             "excess": {name: [estimate(0.02 * alpha) for alpha in alphas] for name in DIRECTIONS[2:]},
         },
         "verdicts": [
-            _verdict("transition_by_patching", "A donor's state makes rank 2 settle earlier.",
-                     "does not hold", "rank 2 earlier, in layers, above the strictest control", 0.05,
+            _verdict("transition_by_patching", "A donor's state makes one's own rank 2 settle earlier.",
+                     "does not hold", "share forced above the strictest control", 0.01,
                      "random_donor"),
             _verdict("transition_by_patching_as_published", "The published rule succeeds.",
                      "holds as published only", "published success above the strictest control", 0.4,
                      "unsaturated"),
             _verdict("transition_by_steering", "The direction of the next stage ends the stage.",
-                     "cannot be told here", "transition share above the strictest control", 0.01,
+                     "cannot be told here", "share forced above the strictest control", 0.01,
                      "rotated"),
         ],
         "notes": ["Censored layers count as the last layer."],
@@ -142,6 +142,7 @@ def _condition(share, k, offsets) -> dict:
     return {
         "n": [300 - 7 * abs(o) for o in offsets],
         "published": [estimate(share * (o >= 0)) for o in offsets],
+        "forced": [estimate(share / 8)] * n,
         "kept": [estimate(1 - share / 3)] * n,
         "advance": [[estimate(2 * share * (o + 4) / 7 / (i + 1)) for o in offsets] for i in range(k)],
         "stay": [[estimate(2.0 - 0.2 * i)] * n for i in range(k)],
@@ -152,6 +153,7 @@ def _condition(share, k, offsets) -> dict:
 
 def _direction(i, alphas) -> dict:
     return {
+        "forced": [estimate(max(0.0, 0.05 * alpha) / (i + 1)) for alpha in alphas],
         "advance": [estimate(alpha / (i + 1)) for alpha in alphas],
         "transition": [estimate(max(0.0, 0.1 * alpha) / (i + 1)) for alpha in alphas],
         "kept": [estimate(1 - 0.1 * abs(alpha)) for alpha in alphas],

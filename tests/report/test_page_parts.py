@@ -51,7 +51,7 @@ def test_a_page_of_any_subset_is_whole(verbs):
 def test_the_order_is_the_readers(whole):
     text = Reader(whole).text
     places = [text.index(words) for words in (
-        "What was asked", "The state tells its stage beyond", "A donor's state makes rank 2",
+        "What was asked", "The state tells its stage beyond", "A donor's state makes one's own",
         "When is each rank fixed?", "Can the stage be read from the state?",
         "Does a donor's state start the next stage?", "The control path exchanged was drawn",
     )]  # fmt: skip

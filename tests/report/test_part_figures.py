@@ -51,7 +51,7 @@ def test_the_offset_plot_holds_every_control_as_given(name, key):
 def test_the_dose_response_holds_every_direction():
     _, results = FIGURES["patch"]
     drawn = line_of(patch_figures.dose_response(results), "path exchanged")
-    given = results["steering"]["conditions"]["exchanged"]["transition"]
+    given = results["steering"]["conditions"]["exchanged"]["forced"]
     assert drawn.get_ydata().tolist() == [one["value"] for one in given]
     assert np.abs(drawn.get_xdata() - ALPHAS).max() < 0.2
 
@@ -84,6 +84,6 @@ def test_one_of_everything_is_drawn(tmp_path):
     patch = plain(make_patch(offsets=[0], alphas=[1.0], docs=1))
     for condition in patch["patching"]["conditions"].values():
         condition["published"] = [{"value": 0.5, "ci": None}]
-    assert len(patch_figures.save_figures(patch, tmp_path, formats=("png",))) == 5
+    assert len(patch_figures.save_figures(patch, tmp_path, formats=("png",))) == 7
     probe = plain(make_probe(n_layers=3, stages=2))
     assert len(probe_figures.save_figures(probe, tmp_path, formats=("png",))) == 4
