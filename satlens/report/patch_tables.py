@@ -20,17 +20,17 @@ def patching_table(results: Mapping[str, Any]) -> Table:
     for name, found in shown(patching["conditions"], CONDITION_NAMES).items():
         rows.append((
             CONDITION_NAMES.get(name, name), str(found["n"][at]), cell(found["published"][at]),
-            cell(found["forced"][at]), number((rank_two(found)[at] or {"value": None})["value"], sign=True),
+            cell(found["forced"][at]),
             cell(_at(patching["excess"].get(name), at), sign=True) if name in patching["excess"] else "",
         ))  # fmt: skip
     return Table(
         f"What is put in, at offset {signed(patching['offsets'][at])}",
-        ("", "pairs", "published", "forced", "earlier", "paired beyond it"), tuple(rows),
+        ("", "pairs", "published", "forced", "paired beyond it"), tuple(rows),
         f"{_pairs(results)} Published: rank 1 now saturates at the patched layer and the top-1 is "
         "kept; near-circular, since a saturated state decodes to the answer by construction: look at what "
-        "the controls reach. Forced: the token's own rank 2 settles earlier than without the patch, ranks 1 "
-        "and 2 are its own. Earlier: layers by which rank 2 settles earlier, whichever it is. Paired beyond "
-        "it: share forced, paired donor minus control. Brackets are intervals over documents.",
+        "the controls reach. Forced: the token's own rank 2 settles earlier than without the patch, and "
+        "ranks 1 and 2 are its own. Paired beyond it: share forced, paired donor minus control. Brackets are "
+        "intervals over documents.",
         left=1,
     )  # fmt: skip
 
