@@ -58,10 +58,9 @@ def test_what_is_put_in_stands_beside_its_controls(patch):
         "300",
         "0.80 [0.78, 0.82]",
         "0.10 [0.08, 0.12]",
-        "+0.46",
         "",
     )
-    assert found["donor not yet saturated"][5] == "+0.30 [+0.28, +0.32]"
+    assert found["donor not yet saturated"][4] == "+0.30 [+0.28, +0.32]"
     assert "near-circular" in table.note and "300 of 512 pairs of any documents" in table.note
 
 
