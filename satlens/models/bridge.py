@@ -65,7 +65,10 @@ def token_bridge(host: nn.Module) -> ResidualModel:
             f"{sorted(host._modules)}; build a satlens.models.ResidualModel by hand."
         )
     cfg = host.cfg
-    bidirectional = not getattr(host.adapter, "supports_causal_loss", True)
+    # TransformerLens 3.9 calls BERT's loss causal; a masked-language head says what it is.
+    bidirectional = masked_head(host) is not None or not getattr(
+        host.adapter, "supports_causal_loss", True
+    )
     n_outputs = unembedding_rows(host)
     vocabulary = n_outputs if cfg.d_vocab in (None, -1) else cfg.d_vocab
     return ResidualModel(
@@ -94,12 +97,19 @@ def token_bridge(host: nn.Module) -> ResidualModel:
 
 def token_readout(host: nn.Module) -> Readout:
     """What the bridge's own model does between its last block and its logits."""
-    model = host.original_model
-    for head in ("cls", "mlm_head"):  # BERT's head has a dense layer, an activation and a norm
-        if hasattr(model, head):
-            return chain(getattr(model, head))
+    head = masked_head(host)
+    if head is not None:
+        return chain(head)
     norm = host.ln_final if has(host, "ln_final") else nn.Identity()
     return chain(norm, host.unembed, output_transform(host))
+
+
+def masked_head(host: nn.Module) -> nn.Module | None:
+    """A masked-language head (dense layer, activation, norm, output), as BERT has one."""
+    model = host.original_model
+    return next(
+        (getattr(model, name) for name in ("cls", "mlm_head") if hasattr(model, name)), None
+    )
 
 
 def output_transform(host: nn.Module) -> Readout:

@@ -95,6 +95,28 @@ class ResidualModelContract:
             worst = (logits - model.readout(states.resid[layer])).abs().max()
             assert float(worst) <= CLOSE * spread(logits), f"layer {layer}"
 
+    def test_a_causal_model_reads_nothing_behind_a_position(self, model, inputs):
+        """Another last state at layer 0 changes earlier logits if and only if the model is not causal."""
+        batch = self.first(model, inputs)
+        # The longest row: its last real position is read by every other one, where anything is.
+        row = int(batch.real.sum(1).argmax())
+        last = int(batch.real[row].nonzero().max())
+        if last == 0:
+            return  # one position a row: nothing is behind it
+
+        def other(resid: Tensor, hook) -> Tensor:
+            resid = resid.clone()
+            resid[row, last] += torch.linspace(-3, 3, resid.shape[-1]).to(resid)
+            return resid
+
+        before = model.forward(batch)[row, :last]
+        with model.hooks([(0, other)]):
+            after = model.forward(batch)[row, :last]
+        changed = float((after - before).abs().max()) > CLOSE * spread(before)
+        assert not (model.causal and changed)
+        if not model.causal and not hasattr(model.host, "decoder"):
+            assert changed or hasattr(model.host, "decoder_blocks")
+
     def test_layers_differ(self, model, inputs):
         resid = self.states(model, inputs)[0].resid
         for layer in range(1, model.n_layers):
