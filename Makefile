@@ -10,6 +10,8 @@ PYTHON ?= python3.11
 TL ?= 3
 # More for pytest: make test PYTEST="-x -k order"
 PYTEST ?=
+# Test files run side by side, each test on one thread.
+JOBS ?= 2
 
 ifeq ($(TL),3)
 VENV := .venv
@@ -32,7 +34,7 @@ audit: $(READY)
 	$(BIN)/satlens audit tiny --out runs/tiny --overwrite
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .
