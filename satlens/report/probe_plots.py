@@ -91,8 +91,8 @@ def layers(results: Mapping[str, Any]) -> Chart | None:
         "legend": legend(),
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance,
                     "line": {"color": "--null", "width": 1.5, "dash": "dash"}}],
-        "annotations": [note(f"chance {number(chance)}", x=0.01, xref="paper", y=chance, xanchor="left",
-                             yanchor="bottom")],
+        "annotations": [note(f"chance {number(chance)}", x=0.99, xref="paper", y=chance, xanchor="right",
+                             yanchor="top")],
     }  # fmt: skip
     return {"data": data, "layout": layout}
 

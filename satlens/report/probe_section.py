@@ -48,11 +48,12 @@ def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
             if control["in_verdict"] and known(control["excess"]["value"])}  # fmt: skip
     strict = min(over, key=lambda name: over[name]["value"]) if over else None
     left = over[strict] if strict else {}
+    against = CONTROL_NAMES[strict] if strict else "(not available)"
     return [
         (number(accuracy["value"], 3), f"balanced accuracy of the stage {html.between(accuracy, 3)}; chance "
                                        f"{number(results['labels']['chance'])}"),
         (number(left.get("value"), 3, sign=True),
-         f"above the control {CONTROL_NAMES[strict] if strict else ''} {html.between(left, 3, sign=True)}"),
+         f"excess over the control {against} {html.between(left, 3, sign=True)}"),
     ]  # fmt: skip
 
 
