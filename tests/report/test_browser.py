@@ -266,3 +266,17 @@ def test_a_probe_alone_draws_and_needs_no_heatmap(browser, tmp_path):
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert browser.get_log("browser") == []
+
+
+def test_an_old_browser_says_so_and_keeps_the_rest(browser, whole):
+    script = browser.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument", {"source": "delete window.DecompressionStream"}
+    )
+    try:
+        open_page(browser, whole, 390)
+        places = browser.find_elements("css selector", "[data-chart]")
+        assert places and all("too old" in place.text for place in places)
+        assert cell(browser, 3, 4).text
+        assert browser.get_log("browser") == []
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)

@@ -9,7 +9,7 @@
     script.textContent = await new Response(stream).text();
     document.head.append(script);
   };
-  await unpack("plotly");
+  const drawable = await unpack("plotly").then(() => true, () => false);
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const PRINTED_POSITIONS = 12; // columns of the heatmap, and
   const PRINTED_WIDTH = 330; // pixels of a chart, that fit a sheet of A4 or letter paper
@@ -56,6 +56,11 @@
 
   const charts = read("charts");
   const draw = (width) => {
+    if (!drawable) {
+      for (const place of document.querySelectorAll("[data-chart]"))
+        place.replaceChildren(make("p", "This browser is too old to draw charts; the tables hold the numbers.", "missing"));
+      return Promise.resolve();
+    }
     const css = getComputedStyle(document.documentElement);
     const drawn = [...document.querySelectorAll("[data-chart]")].map((place) => {
       const chart = charts[place.dataset.chart];
