@@ -116,3 +116,13 @@ def between(entry: Mapping[str, Any], digits: int, sign: bool = False) -> str:
     if not ends:
         return "(no interval)"
     return f"({number(ends[0], digits, sign)} to {number(ends[1], digits, sign)})"
+
+
+def effect_tile(
+    verdict: Mapping[str, Any] | None, words: str, names: Mapping[str, str]
+) -> tuple[str, str]:
+    """The effect that a verdict was taken on, with its interval and what it is held against."""
+    effect = {} if verdict is None else verdict["effect"]
+    null = "a control" if verdict is None else names.get(verdict["null"], "the controls")
+    said = between(effect, 3, sign=True)
+    return number(effect.get("value"), 3, sign=True), f"{words}, beyond {null} {said}"

@@ -11,8 +11,6 @@ from satlens.report.words import (
     DIRECTION_MEANING,
     DIRECTION_NAMES,
     count,
-    known,
-    number,
 )
 
 __all__ = [
@@ -63,14 +61,13 @@ def holes(results: Mapping[str, Any]) -> dict[str, str]:
 
 def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is left of patching and of steering over their strictest controls."""
-    patching, steering = results["patching"], results["steering"]
-    rank_two = _strictest(patching["excess"], patch_tables.nearest(patching["offsets"], 0))
-    ended = _strictest(steering["excess"], patch_tables.nearest(steering["alphas"], 1))
-    return [
-        _tile(rank_two, 3, "of pairs forced on to rank 2 by the patch, beyond", CONDITION_NAMES),
-        _tile(ended, 3, f"of tokens forced out of stage {steering['stage']} by its direction, beyond",
-              DIRECTION_NAMES),
-    ]  # fmt: skip
+    stage = results["steering"]["stage"]
+    asked = (
+        ("transition_by_patching", "of pairs forced on to rank 2 by the patch", CONDITION_NAMES),
+        ("transition_by_steering", f"of tokens forced out of stage {stage} by a direction", DIRECTION_NAMES),
+    )  # fmt: skip
+    found = {verdict["id"]: verdict for verdict in results["verdicts"]}
+    return [html.effect_tile(found.get(name), words, names) for name, words, names in asked]
 
 
 def size(results: Mapping[str, Any], chart: str) -> str:
@@ -85,17 +82,3 @@ def size(results: Mapping[str, Any], chart: str) -> str:
 def ranks(results: Mapping[str, Any]) -> int:
     """Colours of ranks or stages that the charts need."""
     return 0
-
-
-def _strictest(excess: Mapping[str, Any], at: int) -> tuple[str, Mapping[str, Any]] | None:
-    known_ones = {name: some[at] for name, some in excess.items() if known(some[at]["value"])}
-    name = min(known_ones, key=lambda name: known_ones[name]["value"], default=None)
-    return None if name is None else (name, known_ones[name])
-
-
-def _tile(found, digits: int, words: str, names: Mapping[str, str]) -> tuple[str, str]:
-    if found is None:
-        return number(None), f"{words} a control"
-    name, entry = found
-    value = number(entry["value"], digits, sign=True)
-    return value, f"{words}: {names[name]} {html.between(entry, digits, sign=True)}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from satlens.report import html, probe_tables
 from satlens.report.probe_captions import CAPTIONS, CHARTS, MISSING
-from satlens.report.words import CONTROL_MEANING, CONTROL_NAMES, count, known, number
+from satlens.report.words import CONTROL_MEANING, CONTROL_NAMES, count, number
 
 __all__ = [
     "CAPTIONS",
@@ -44,16 +44,11 @@ def holes(results: Mapping[str, Any]) -> dict[str, str]:
 def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The accuracy with its chance, and what is left of it over the strictest control."""
     accuracy = results["probe"]["accuracy"]
-    over = {name: control["excess"] for name, control in probe_tables.shown_controls(results).items()
-            if control["in_verdict"] and known(control["excess"]["value"])}  # fmt: skip
-    strict = min(over, key=lambda name: over[name]["value"]) if over else None
-    left = over[strict] if strict else {}
-    against = CONTROL_NAMES[strict] if strict else "(not available)"
+    found = {verdict["id"]: verdict for verdict in results["verdicts"]}
     return [
         (number(accuracy["value"], 3), f"balanced accuracy of the stage {html.between(accuracy, 3)}; chance "
                                        f"{number(results['labels']['chance'])}"),
-        (number(left.get("value"), 3, sign=True),
-         f"excess over the control {against} {html.between(left, 3, sign=True)}"),
+        html.effect_tile(found.get("stage_decodable"), "of it", CONTROL_NAMES),
     ]  # fmt: skip
 
 

@@ -58,6 +58,15 @@ def test_the_order_is_the_readers(whole):
     assert places == sorted(places)
 
 
+def test_the_tiles_are_the_effects_that_the_verdicts_were_taken_on(whole):
+    text = Reader(whole).text
+    for made, name in ((make_probe(), "stage_decodable"), (make_patch(), "transition_by_patching"),
+                       (make_patch(), "transition_by_steering")):  # fmt: skip
+        effect = next(v["effect"] for v in made["verdicts"] if v["id"] == name)
+        low, high = effect["ci"]
+        assert f"{effect['value']:+.3f}" in text and f"({low:+.3f} to {high:+.3f})" in text, name
+
+
 def test_every_link_of_the_way_through_leads_somewhere(whole):
     reader = Reader(whole)
     ids = {value for _, name, value in reader.attributes if name == "id"}
