@@ -164,7 +164,7 @@ def test_offsets_outside_the_model_are_counted_or_refused():
     assert result.offsets == (-1, 1)
     outside = {-1: int((pairs.donor_layer < 1).sum()), 1: int((pairs.donor_layer > 3).sum())}
     assert result.left_out == outside and max(outside.values()) > 0
-    assert result.count("paired") == [12 - outside[-1], 12 - outside[1]]
+    assert result.count("paired") == [len(pairs) - outside[-1], len(pairs) - outside[1]]
     assert np.isnan(result.values("advance", "paired")[pairs.donor_layer < 1, 0]).all()
     first, last = pairs.donor_layer.min(), pairs.donor_layer.max()
     with pytest.raises(InputError) as error:
