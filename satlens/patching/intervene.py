@@ -155,7 +155,7 @@ def intervene(model: Any, edits: Edit | Sequence[Edit]) -> Intervention:
 
     Args:
         model: anything that `satlens.wrap` takes. Hooks that are already on it run first and stay.
-        edits: `Edit`s; several act one after the other, in the order given.
+        edits: one `Edit` or several; they act one after the other, in the order given.
 
     Returns:
         A context manager that is also an object with ``.attach()``, which gives a handle with
