@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,17 @@ def test_the_planted_direction_starts_the_next_stage_and_random_ones_do_not(read
     assert read.estimate("transition", "means").value[read.alphas.index(-1.0)] == 0
     name, effect = read.strictest(("shuffled", "random", "rotated", "exchanged"))
     assert effect.low > 0.05 and name in ("shuffled", "rotated", "exchanged")
+
+
+def test_a_transition_to_another_answer_is_not_forced(read):
+    """The same runs, said to end in an id that no clean run has."""
+    other = read.new.token.copy()
+    other[:, 0] = 10**6
+    changed = replace(read, new=replace(read.new, token=other))
+    at = read.alphas.index(1.0)
+    assert changed.estimate("transition", "means").value[at] > 0.95
+    assert changed.estimate("kept", "means").value[at] == 0
+    assert changed.estimate("forced", "means").value[at] == 0
 
 
 def test_a_direction_that_nothing_reads_does_nothing():
