@@ -31,3 +31,7 @@ class OutputError(SatlensError, OSError):
 
 class MissingExtraError(SatlensError, ImportError):
     """An optional package is not installed; the message gives the command that installs it."""
+
+
+class EngineError(SatlensError, RuntimeError):
+    """Workers of a survey that are lost again and again, or a cluster that cannot be reached."""

@@ -130,12 +130,14 @@ def bootstrap(
             note = TOO_FEW_DOCUMENTS.format(documents)
             return Intervals(value, nan, nan.copy(), level, draws, seed, documents, note)
         drawn = [statistic(w @ sums) for w in document_weights(documents, draws, seed)]
-    low, high = _quantiles(np.concatenate(drawn), level, interpolate)
+    low, high = quantiles(np.concatenate(drawn), level, interpolate)
     return Intervals(value, low, high, level, draws, seed, documents)
 
 
-def _quantiles(drawn: ndarray, level: float, interpolate: bool) -> tuple[ndarray, ndarray]:
-    """Both ends along axis 0, over the draws in which the statistic is defined."""
+def quantiles(
+    drawn: Float[ndarray, "..."], level: float, interpolate: bool = True
+) -> tuple[Float[ndarray, "..."], Float[ndarray, "..."]]:
+    """Both ends along axis 0, the draws, over those in which the statistic is defined (not NaN)."""
     ends = [(1 - level) / 2, (1 + level) / 2]
     method = "linear" if interpolate else "inverted_cdf"
     if not np.isnan(drawn).any():
