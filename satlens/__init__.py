@@ -1,6 +1,6 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import order, patching, probes
+from satlens import order, patching, probes, survey
 from satlens.lenses import LogitLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.probes import StageProbe
@@ -18,6 +18,7 @@ __all__ = [
     "order",
     "patching",
     "probes",
+    "survey",
     "untrained",
     "wrap",
 ]

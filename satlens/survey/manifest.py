@@ -109,8 +109,9 @@ def _differences(there: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator
                 yield f"{words} {old}, {new}"
             else:
                 yield f"{words} {old!r}, {new!r}"
-    if (
-        there["corpus"]["sha256"] == asked["corpus"]["sha256"]
-        and there["shards"] != asked["shards"]
-    ):
-        yield "the cut of the corpus into files"
+    alike = all(
+        there[part][name] == asked[part][name]
+        for part, name in (("corpus", "sha256"), ("settings", "shards"))
+    )
+    if alike and there["shards"] != asked["shards"]:
+        yield "where the documents of the corpus stand in its files"

@@ -16,6 +16,7 @@ from satlens.survey.manifest import planned, read_manifest
 from satlens.survey.nulls import REAL
 from satlens.survey.statistics import Statistics, SurveyStatistics, null_rows
 from satlens.survey.store import (
+    STATISTICS,
     check_shard,
     layer_columns,
     null_path,
@@ -140,6 +141,14 @@ class Survey:
             if record["nulls"] is not None:
                 self._update_nulls(found, shard)
         return found.finish()
+
+    def read_statistics(self) -> dict[str, Any]:
+        """The statistics that the run wrote at its end, as `SurveyStatistics.to_dict` gives them.
+
+        Raises:
+            InputError: the run did not come to its end.
+        """
+        return read_json(self.out / STATISTICS)
 
     def _update_nulls(self, found: Statistics, shard: int) -> None:
         table = pq.read_table(null_path(self.out, shard))

@@ -7,6 +7,7 @@ A shard that is whole is never made twice, and one that is not whole is never co
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,11 @@ def run(
             made = in_processes(job, todo, workers)
         else:
             made = in_process(job, todo, loaded)
-        if todo:
-            follow(made, manifest, records, place, progress)
-        survey = open_survey(place)
-        write_json(place / STATISTICS, survey.statistics().to_dict())
+        with told(place, len(manifest["shards"])):
+            if todo:
+                follow(made, manifest, records, progress)
+            survey = open_survey(place)
+            write_json(place / STATISTICS, survey.statistics().to_dict())
     return survey
 
 
@@ -190,7 +192,6 @@ def follow(
     made: Iterator[dict[str, Any]],
     manifest: dict[str, Any],
     records: list[dict[str, Any]],
-    out: Path,
     progress: bool,
 ) -> None:
     """Wait for the shards; tokens, tokens per second and the time left, by bytes, while they come."""
@@ -209,14 +210,24 @@ def follow(
                 bar.total = round(tokens * manifest["corpus"]["bytes"] / max(size, 1))
                 bar.set_postfix_str(f"shard {whole} of {len(sizes)}", refresh=False)
                 bar.update(record["tokens"])
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"interrupted; {whole} of {len(sizes)} shards are in {out}: the same command with --resume "
-                "goes on from there."
-            ) from None
-        except OutputError as error:
-            raise OutputError(
-                f"{error} {whole} of {len(sizes)} shards are whole: make room, and go on with --resume."
-            ) from error
         finally:
             made.close()
+
+
+@contextmanager
+def told(out: Path, shards: int) -> Iterator[None]:
+    """What ends a run says how much is there, and how to go on."""
+
+    def whole() -> str:
+        return f"{sum(record_path(out, i).is_file() for i in range(shards))} of {shards} shards"
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {whole()} are in {out}: the same command with --resume goes on from there."
+        ) from None
+    except OutputError as error:
+        raise OutputError(
+            f"{error} {whole()} are whole: make room, and go on with --resume."
+        ) from error
