@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from satlens.models.readout import Head
+
 
 @runtime_checkable
 class Lens(Protocol):
@@ -21,4 +23,23 @@ class Lens(Protocol):
         self, resid: Float[Tensor, "*batch d"], layer: int
     ) -> Float[Tensor, "*batch output"]:
         """The scores at the state ``resid`` after block ``layer``; rows are independent."""
+        ...
+
+
+@runtime_checkable
+class LinearLens(Lens, Protocol):
+    """A lens that ends in one linear map, the same at every layer: ``z = W x + b``, ``x = features(h, l)``.
+
+    What follows the map must keep the order of the scores. Its rankings are decided by exact sums, and
+    found without scoring every output at every layer (`satlens.saturation.certified`).
+    """
+
+    def features(
+        self, resid: Float[Tensor, "*batch d"], layer: int
+    ) -> Float[Tensor, "*batch d_head"]:
+        """What the map reads at this state."""
+        ...
+
+    def head(self) -> Head | None:
+        """The map; None if it cannot be told at the moment, and `scores` is all there is."""
         ...

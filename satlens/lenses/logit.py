@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from satlens.models.protocol import ResidualModel
+from satlens.models.readout import Head, LinearReadout
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,15 @@ class LogitLens:
     ) -> Float[Tensor, "*batch output"]:
         """``r(resid)``, whatever the layer."""
         return self.model.readout(resid)
+
+    def features(
+        self, resid: Float[Tensor, "*batch d"], layer: int
+    ) -> Float[Tensor, "*batch d_head"]:
+        """The final norm of the state, whatever the layer; the state itself without a head."""
+        readout = self.model.readout
+        return readout.features(resid) if isinstance(readout, LinearReadout) else resid
+
+    def head(self) -> Head | None:
+        """The model's unembedding; None where its readout is not known to end in one."""
+        readout = self.model.readout
+        return readout.head() if isinstance(readout, LinearReadout) else None

@@ -23,7 +23,7 @@ from satlens.models.hooked import device_of
 from satlens.models.inputs import example_ids, token_batches
 from satlens.models.pairs import pair_batches
 from satlens.models.protocol import Batch, ResidualModel
-from satlens.models.readout import Readout, chain, logits_of, scaled, soft_cap
+from satlens.models.readout import LinearReadout, Readout, chain, logits_of, scaled, soft_cap
 from satlens.models.vision import pixel_batches
 
 
@@ -99,9 +99,9 @@ def token_readout(host: nn.Module) -> Readout:
     """What the bridge's own model does between its last block and its logits."""
     head = masked_head(host)
     if head is not None:
-        return chain(head)
+        return masked_readout(head)
     norm = host.ln_final if has(host, "ln_final") else nn.Identity()
-    return chain(norm, host.unembed, output_transform(host))
+    return LinearReadout((norm,), host.unembed, (output_transform(host),))
 
 
 def masked_head(host: nn.Module) -> nn.Module | None:
@@ -110,6 +110,15 @@ def masked_head(host: nn.Module) -> nn.Module | None:
     return next(
         (getattr(model, name) for name in ("cls", "mlm_head") if hasattr(model, name)), None
     )
+
+
+def masked_readout(head: nn.Module) -> Readout:
+    """The head as transform and decoder where it has Hugging Face's parts, else whole."""
+    parts = getattr(head, "predictions", None)
+    transform, decoder = getattr(parts, "transform", None), getattr(parts, "decoder", None)
+    if isinstance(transform, nn.Module) and isinstance(decoder, nn.Linear):
+        return LinearReadout((transform,), decoder)
+    return chain(head)
 
 
 def output_transform(host: nn.Module) -> Readout:
@@ -149,7 +158,7 @@ def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
         host=host,
         name=name_of(host),
         hook_points=states_of(host.decoder_blocks),
-        readout=chain(*steps, host.unembed, output_transform(host)),
+        readout=LinearReadout(tuple(steps), host.unembed, (output_transform(host),)),
         forward=forward,
         batches=partial(
             pair_batches,
@@ -196,7 +205,7 @@ def image_bridge(host: nn.Module) -> ResidualModel:
         host=host,
         name=name_of(host),
         hook_points=points,
-        readout=chain(host.ln_final, host.unembed),
+        readout=LinearReadout((host.ln_final,), host.unembed),
         forward=forward,
         batches=partial(
             pixel_batches,

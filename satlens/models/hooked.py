@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from satlens.models.inputs import example_ids, token_batches
 from satlens.models.pairs import pair_batches
 from satlens.models.protocol import Batch, ResidualModel
-from satlens.models.readout import chain, scaled, soft_cap
+from satlens.models.readout import LinearReadout, scaled, soft_cap
 
 
 def hooked_transformer(host: nn.Module) -> ResidualModel:
@@ -37,7 +37,7 @@ def hooked_transformer(host: nn.Module) -> ResidualModel:
         host=host,
         name=cfg.model_name,
         hook_points=tuple(block.hook_resid_post for block in host.blocks),
-        readout=chain(norm, host.unembed, soft_cap(cfg.output_logits_soft_cap)),
+        readout=LinearReadout((norm,), host.unembed, (soft_cap(cfg.output_logits_soft_cap),)),
         forward=forward,
         batches=partial(
             token_batches,
@@ -69,7 +69,7 @@ def hooked_encoder(host: nn.Module) -> ResidualModel:
         host=host,
         name=cfg.model_name,
         hook_points=tuple(block.hook_normalized_resid_post for block in host.blocks),
-        readout=chain(host.mlm_head, host.unembed),
+        readout=LinearReadout((host.mlm_head,), host.unembed),
         forward=forward,
         batches=partial(
             token_batches,
@@ -103,7 +103,7 @@ def hooked_encoder_decoder(host: nn.Module) -> ResidualModel:
         host=host,
         name=cfg.model_name,
         hook_points=tuple(block.hook_resid_post for block in host.decoder),
-        readout=chain(host.decoder_final_ln, scaled(scale), host.unembed),
+        readout=LinearReadout((host.decoder_final_ln, scaled(scale)), host.unembed),
         forward=forward,
         batches=partial(
             pair_batches,

@@ -21,7 +21,7 @@ from satlens.errors import ModelError
 from satlens.models.hooked import device_of
 from satlens.models.inputs import example_ids, token_batches
 from satlens.models.protocol import Batch, ResidualModel
-from satlens.models.readout import Readout, chain, logits_of, scaled, soft_cap
+from satlens.models.readout import LinearReadout, Readout, logits_of, scaled, soft_cap
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,6 @@ def head_readout(host: nn.Module, layout: Layout, config: Any) -> Readout:
         getattr(config, "logits_scaling", None) or 1
     )
     cap = getattr(config, "final_logit_softcapping", None)
-    return chain(
-        host.get_submodule(layout.norm), host.get_submodule(head), scaled(scale), soft_cap(cap)
+    return LinearReadout(
+        (host.get_submodule(layout.norm),), host.get_submodule(head), (scaled(scale), soft_cap(cap))
     )

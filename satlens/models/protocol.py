@@ -50,10 +50,33 @@ class States:
 
     resid: Float[Tensor, "layer token d"]
     logits: Float[Tensor, "token output"]
+    """Without rows where they were not asked for: ``[0, output]``."""
     doc: Int[Tensor, " token"]
     pos: Int[Tensor, " token"]
     input: Int[Tensor, " token"]
     """The id the model read at this position (-1 where a model reads no tokens)."""
+
+
+@dataclass(frozen=True)
+class _Real:
+    """The real positions of a batch, as places in its rows laid end to end."""
+
+    index: Int[Tensor, " token"]
+    every: bool
+
+    @staticmethod
+    def of(real: Bool[Tensor, "batch pos"]) -> "_Real":
+        index = real.flatten().nonzero().flatten()
+        return _Real(index, len(index) == real.numel())
+
+    def of_all(self, values: Float[Tensor, "batch pos n"]) -> Float[Tensor, "token n"]:
+        """Without a copy where every position is real."""
+        flat = values.flatten(0, 1)
+        return flat if self.every else flat.index_select(0, self.index)
+
+
+class _AllSeen(Exception):
+    """Ends a forward pass from inside the last block's hook."""
 
 
 @dataclass(frozen=True)
@@ -126,22 +149,35 @@ class ResidualModel:
             yield
 
     @torch.no_grad()
-    def states(self, batch: Batch) -> States:
+    def states(self, batch: Batch, logits: bool = True) -> States:
         """One forward pass: the state after every block and the logits, at the real positions.
 
-        Memory: ``L * tokens * d`` numbers and one layer of logits; never logits of every layer.
+        Memory: ``L * tokens * d`` numbers and one layer of logits; never logits of every layer. Without
+        ``logits`` the pass ends behind the last block: no final norm, no unembedding, no rows of logits.
         """
-        kept: dict[int, Tensor] = {}
+        real = _Real.of(batch.real)
+        seen: set[int] = set()
+        kept: list[
+            Tensor
+        ] = []  # one tensor of all layers, made when the first state shows its size
 
         def keep(layer: int) -> HookFn:
             def record(resid: Tensor, hook: Any = None) -> None:
-                kept[layer] = resid.detach()[batch.real]
+                if not kept:
+                    kept.append(resid.new_empty(self.n_layers, len(real.index), resid.shape[-1]))
+                torch.index_select(resid.detach().flatten(0, 1), 0, real.index, out=kept[0][layer])
+                seen.add(layer)
+                if not logits and len(seen) == self.n_layers:
+                    raise _AllSeen
 
             return record
 
         with self.hooks([(layer, keep(layer)) for layer in range(self.n_layers)]):
-            logits = self.forward(batch)
-        missing = sorted(set(range(self.n_layers)) - set(kept))
+            try:
+                scores = real.of_all(self.forward(batch).detach())
+            except _AllSeen:
+                scores = kept[0].new_empty(0, self.n_outputs)
+        missing = sorted(set(range(self.n_layers)) - seen)
         if missing:
             raise ModelError(
                 f"The hooks after blocks {missing} of {self.name} did not run: the forward pass "
@@ -149,8 +185,8 @@ class ResidualModel:
             )
         row, column = batch.real.nonzero(as_tuple=True)
         return States(
-            resid=torch.stack([kept[layer] for layer in range(self.n_layers)]),
-            logits=logits.detach()[batch.real],
+            resid=kept[0],
+            logits=scores if logits else scores[:0],
             doc=batch.doc[row],
             pos=batch.start[row] + column,
             input=batch.tokens[row, column],

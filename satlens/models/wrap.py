@@ -12,7 +12,7 @@ from satlens.models.bridge import bridge
 from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
 from satlens.models.hooked_hf import hooked_hf
 from satlens.models.protocol import Batch, ResidualModel, States
-from satlens.models.readout import Readout
+from satlens.models.readout import LinearReadout, Readout, is_linear
 
 KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
     "HookedTransformer": hooked_transformer,
@@ -137,4 +137,8 @@ def verify(model: ResidualModel) -> ResidualModel:
             f"The readout of {model.name} does not give the model's own logits: the largest "
             f"difference is {worst:.3g}, where {allowed:.3g} is allowed. {ADVICE}"
         )
+    if isinstance(model.readout, LinearReadout) and not is_linear(
+        model.readout, states.resid[-1], allowed / max(spread, 1e-6)
+    ):
+        return replace(model, readout=replace(model.readout, linear=False))
     return model

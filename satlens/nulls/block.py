@@ -6,7 +6,7 @@ The states come from `satlens.nulls.paths`; the saturation layers in them from t
 final ranking as those of the real states.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +18,14 @@ from torch import Generator, Tensor
 from satlens.errors import InputError
 from satlens.nulls import paths
 from satlens.saturation.events import SaturationEvents
-from satlens.saturation.scan import backward_scan
+from satlens.saturation.method import Scan
 
 PATH_NULLS = ("rotated", "exchanged")
 """The two that keep each token's distances to its end: the verdict is taken against the stricter."""
 KINDS = (*PATH_NULLS, "walk", "line")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Block:
     """The states of some documents, ready to be drawn from."""
 
@@ -33,6 +33,8 @@ class Block:
     dtype: torch.dtype
     final: Int[Tensor, "token k"]
     doc: Int[Tensor, " token"]
+    runners: Int[Tensor, "token c"] | None = None
+    """Runners-up of the final ranking, found in the first draw: every draw ends in the same states."""
 
     @staticmethod
     def of(resid: Float[Tensor, "layer token d"], events: SaturationEvents) -> "Block":
@@ -52,11 +54,12 @@ class Block:
             drawn = getattr(paths, kind)(self.paths, generator)
         return drawn.to(self.dtype)
 
-    def layers(
-        self, states: Float[Tensor, "layer token d"], scores: Callable
-    ) -> Int[ndarray, "token k"]:
+    def layers(self, states: Float[Tensor, "layer token d"], scan: Scan) -> Int[ndarray, "token k"]:
         """The saturation layers in such states: the same scan, towards the same final ranking."""
-        layer = backward_scan(states, self.final, scores)
+        rows = scan.rows(states)
+        if self.runners is None:
+            self.runners = scan.runners(rows, self.final.shape[1])
+        layer = scan.layers(rows, self.final, self.runners)
         return layer.cpu().numpy().astype(np.int16)
 
     def _donors(self, generator: Generator) -> Int[Tensor, " token"]:

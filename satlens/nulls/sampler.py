@@ -4,7 +4,7 @@
 a corpus is enough; `draw_nulls` is that pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from satlens.nulls.draws import NULL_DRAWS, NullDraws
 from satlens.nulls.queue import BLOCK_BYTES, BlockQueue, Part
 from satlens.saturation.detect import stream
 from satlens.saturation.events import SaturationEvents
+from satlens.saturation.method import Scan
+from satlens.saturation.rows import Scores
 
 
 def draw_nulls(
@@ -63,7 +65,7 @@ def draw_nulls(
     """
     model = wrap(model)
     lens = lens or LogitLens(model)
-    sampler = NullSampler(lens.scores, kinds=kinds, draws=draws, seed=seed, progress=progress)
+    sampler = NullSampler(lens, kinds=kinds, draws=draws, seed=seed, progress=progress)
     batches = model.batches(inputs, batch_size)
     if max_tokens is not None:
         batches = batches.first(max_tokens)
@@ -75,9 +77,14 @@ def draw_nulls(
 class NullSampler:
     """Draws nulls from real states that come batch by batch; `finish` gives them.
 
+    Args:
+        lens: the one that detected the events, or a function ``scores(resid, layer)``.
+        kinds, draws, seed, progress: as in `draw_nulls`.
+        block_bytes: states kept at a time.
+
     Example, beside any other use of the same pass::
 
-        sampler = NullSampler(LogitLens(model).scores)
+        sampler = NullSampler(LogitLens(model))
         for states, events in stream(model, texts):
             sampler.update(states.resid, events)
         nulls = sampler.finish()
@@ -85,7 +92,7 @@ class NullSampler:
 
     def __init__(
         self,
-        scores: Callable[[Tensor, int], Tensor],
+        lens: Lens | Scores,
         *,
         kinds: Sequence[str] = KINDS,
         draws: int = NULL_DRAWS,
@@ -100,7 +107,7 @@ class NullSampler:
             )
         if draws < 1:
             raise InputError(f"draws must be at least 1, got {draws}.")
-        self.scores, self.kinds, self.draws, self.seed = scores, tuple(kinds), draws, seed
+        self.scan, self.kinds, self.draws, self.seed = Scan(lens), tuple(kinds), draws, seed
         self.queue, self.progress = BlockQueue(block_bytes), progress
         self._events: list[SaturationEvents] = []
         self._layers: dict[str, list[ndarray]] = {kind: [] for kind in self.kinds}
@@ -138,7 +145,7 @@ class NullSampler:
             generator = generator_for(kind, self.seed, len(self._events), resid.device)
             drawn = []
             for _ in range(self.draws):
-                drawn.append(block.layers(block.states(kind, generator), self.scores))
+                drawn.append(block.layers(block.states(kind, generator), self.scan))
                 bar.update()
             self._layers[kind].append(np.stack(drawn))
         bar.close()

@@ -71,7 +71,7 @@ class Collected:
         self.missing: dict[str, str] = {}
         self.label("means", tokens.group)
         nulls = [name for name in PATH_NULLS if name in kinds]
-        self.nulls = NullSums(LogitLens(model).scores, nulls, stage, seed) if nulls else None
+        self.nulls = NullSums(LogitLens(model), nulls, stage, seed) if nulls else None
         self.chosen: ndarray | None = None
         self.states: dict[int, list[Tensor]] = {}
         self.rows: dict[int, list[ndarray]] = {}

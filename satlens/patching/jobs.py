@@ -3,7 +3,7 @@
 A job is a row, a column, and what is done to the state there behind block l. Jobs of like length share a
 forward pass, and of each only its own position is kept:
 
-    resid [layer, job, d],  logits [job, output],  then  t = top k of logits,  s = backward scan towards t
+    resid [layer, job, d],  logits [job, output],  then  t = top k of the output,  s = scan towards t
 
 A run that nothing is put into is a job as well, so edited and clean runs come through the same code.
 """
@@ -20,12 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from satlens.errors import InputError, ModelError
-from satlens.lenses import LogitLens
 from satlens.models.protocol import Batch, HookFn
 from satlens.patching.intervene import Edit, intervene
 from satlens.patching.rows import Rows, packs
-from satlens.saturation.ranking import top_ids
-from satlens.saturation.scan import backward_scan
+from satlens.saturation.detect import Detector
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,12 +122,12 @@ def scan_jobs(
     rows: Rows, jobs: Jobs, *, k: int, max_tokens: int, bar: tqdm | None = None
 ) -> Outcome:
     """Run the jobs, and find from which layer on each rank of each job's own final ranking is fixed."""
-    scores = LogitLens(rows.model).scores
+    detector = Detector(rows.model)
     layer = np.zeros((len(jobs), k), np.int16)
     token = np.zeros((len(jobs), k), np.int32)
     for ran in run_jobs(rows, jobs, max_tokens=max_tokens):
-        final = top_ids(ran.logits, k)
-        layer[ran.job] = backward_scan(ran.resid, final, scores).cpu().numpy()
+        found, final = detector.layers(ran.resid, ran.logits, k)
+        layer[ran.job] = found.cpu().numpy()
         token[ran.job] = final.cpu().numpy()
         if bar is not None:
             bar.update(len(ran.job))

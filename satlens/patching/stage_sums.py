@@ -6,7 +6,7 @@ Sums are kept in float64, ``2 * 2 * L * d`` numbers, whatever the corpus. The st
 (`satlens.nulls.paths`) are in stages of their own, read from the saturation layers found in them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from satlens.errors import InputError
+from satlens.lenses import Lens
 from satlens.nulls.block import Block, generator_for, joined
 from satlens.nulls.sampler import BLOCK_BYTES
 from satlens.saturation.events import SaturationEvents
+from satlens.saturation.method import Scan
+from satlens.saturation.rows import Scores
 from satlens.saturation.stages import stage_of
 
 
@@ -67,13 +70,13 @@ class NullSums:
 
     def __init__(
         self,
-        scores: Callable[[Tensor, int], Tensor],
+        lens: Lens | Scores,
         kinds: Sequence[str],
         stage: int,
         seed: int,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
-        self.scores, self.stage, self.seed, self.block_bytes = scores, stage, seed, block_bytes
+        self.scan, self.stage, self.seed, self.block_bytes = Scan(lens), stage, seed, block_bytes
         self.kinds, self.missing, self.sums = list(kinds), {}, {}
         self._waiting: list[tuple[Tensor, SaturationEvents, ndarray]] = []
         self._held: list[tuple[Tensor, SaturationEvents, ndarray]] = []
@@ -113,7 +116,7 @@ class NullSums:
                 self.kinds.remove("exchanged")
         for kind in self.kinds:
             states = block.states(kind, generator_for(kind, self.seed, self._blocks, resid.device))
-            layer = block.layers(states, self.scores)
+            layer = block.layers(states, self.scan)
             group = groups(stage_of(layer, len(states)), self.stage)
             sums = self.sums.setdefault(kind, StageSums(len(states), states.shape[-1]))
             sums.add(states, group, half)

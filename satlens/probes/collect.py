@@ -7,7 +7,7 @@
 and one pass with each untrained model. Every null state is labelled by the events of its own path.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
-from satlens.lenses import LogitLens
+from satlens.lenses import Lens, LogitLens
 from satlens.models import ResidualModel, untrained, wrap
 from satlens.nulls.block import PATH_NULLS, Block, generator_for
 from satlens.nulls.queue import BLOCK_BYTES, BlockQueue, Part
@@ -26,6 +26,8 @@ from satlens.probes.sampling import PER_CELL, StageSampler
 from satlens.probes.states import StageStates
 from satlens.saturation.detect import stream
 from satlens.saturation.events import SaturationEvents
+from satlens.saturation.method import Scan
+from satlens.saturation.rows import Scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class StateCollector:
     """Takes real states batch by batch; keeps some of them, and some of the path nulls made of them.
 
     Args:
-        scores: ``scores(resid, layer)``, the lens that detected the events.
+        lens: the one that detected the events, or a function ``scores(resid, layer)``.
         per_cell, seed, policy: see `StageSampler`.
         draws: of each path null.
         kinds: the path nulls to draw.
@@ -54,7 +56,7 @@ class StateCollector:
 
     def __init__(
         self,
-        scores: Callable[[Tensor, int], Tensor],
+        lens: Lens | Scores,
         *,
         per_cell: int = PER_CELL,
         draws: int = 3,
@@ -63,7 +65,7 @@ class StateCollector:
         block_bytes: int = BLOCK_BYTES,
         **policy: str,
     ) -> None:
-        self.scores, self.seed = scores, seed
+        self.scan, self.seed = Scan(lens), seed
         self.queue = BlockQueue(block_bytes)
         self.real = StageSampler(per_cell, seed=seed, **policy)
         self.nulls = {
@@ -110,7 +112,7 @@ class StateCollector:
             generator = generator_for(kind, self.seed, self._blocks, part.resid.device)
             for sampler in samplers:
                 states = block.states(kind, generator)
-                layer = block.layers(states, self.scores)
+                layer = block.layers(states, self.scan)
                 # The path ends in the real final state: same ranking, same margins.
                 sampler.update(states, _with_layers(part.events, layer), part.extra)
         self._blocks += 1
@@ -140,7 +142,7 @@ def collect(
         InputError: unusable settings, or no state with a stage.
     """
     collector = StateCollector(
-        LogitLens(model).scores, per_cell=per_cell, draws=draws, seed=seed, **policy
+        LogitLens(model), per_cell=per_cell, draws=draws, seed=seed, **policy
     )
     for states, events in stream(model, batches, k=k, progress=progress):
         collector.update(states.resid, events, final_features(states.logits, k))

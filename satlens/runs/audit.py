@@ -99,7 +99,7 @@ def trained(
     if reading.batches.n_documents == 1:  # nobody to exchange a path with
         kinds = tuple(kind for kind in NULL_KINDS if kind != "exchanged")
     sampler = NullSampler(
-        lens.scores, kinds=kinds, draws=settings.draws, seed=settings.seed, progress=progress
+        lens, kinds=kinds, draws=settings.draws, seed=settings.seed, progress=progress
     )
     parts = []
     with events_writer(path) as writer:

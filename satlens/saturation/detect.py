@@ -1,10 +1,11 @@
 """`detect`: run a model over inputs, and find the layer from which each rank is fixed.
 
     h_0 .. h_{L-1}  = residual states of one batch, at the positions that count
-    t_1 .. t_k      = top k of the model's own logits
-    s[token, i]     = backward scan of lens(h_l) against t_i
+    t_1 .. t_k      = top k of the model's own output: of W x + b at h_{L-1}, or of its logits
+    s[token, i]     = scan of lens(h_l) against t_i
 
-Only states (``L * tokens * d`` numbers) and one layer's scores exist at a time.
+Only states (``L * tokens * d`` numbers) and one layer's scores exist at a time. Where the model's readout
+ends in a linear map its logits are not needed, and the forward pass ends behind the last block.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_K
@@ -19,8 +22,9 @@ from satlens.lenses import Lens, LogitLens
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel, States
 from satlens.saturation.events import SaturationEvents
+from satlens.saturation.method import Scan
 from satlens.saturation.ranking import check_k, top_ids
-from satlens.saturation.scan import backward_scan, plain_scan
+from satlens.saturation.rows import Rows
 
 
 def detect(
@@ -33,6 +37,7 @@ def detect(
     trajectory: bool = False,
     include_bos: bool = False,
     progress: bool = False,
+    method: str = "auto",
 ) -> SaturationEvents:
     """From which layer on each of the top-k tokens is fixed, for every token of the inputs.
 
@@ -46,6 +51,8 @@ def detect(
         trajectory: keep the top-k of every layer in ``events.top``.
         include_bos: count the beginning-of-sequence position as well.
         progress: show a progress bar.
+        method: "plain", "backward" or "certified" (see `satlens.saturation.method`), or "auto" for the
+            fastest here. The events are the same.
 
     Returns:
         The events, in order of document and position.
@@ -65,7 +72,7 @@ def detect(
         events
         for _, events in stream(
             model, inputs, k=k, lens=lens, batch_size=batch_size, trajectory=trajectory,
-            include_bos=include_bos, progress=progress,
+            include_bos=include_bos, progress=progress, method=method, logits=False,
         )
     ]  # fmt: skip
     events = SaturationEvents.concat(parts)
@@ -82,13 +89,17 @@ def stream(
     trajectory: bool = False,
     include_bos: bool = False,
     progress: bool = False,
+    method: str = "auto",
+    logits: bool = True,
 ) -> Iterator[tuple[States, SaturationEvents]]:
     """`detect` batch by batch, with the states: for what does not fit in memory at once.
 
-    ``inputs`` may also be `Batches` made before, to read the same rows with several models.
+    ``inputs`` may also be `Batches` made before, to read the same rows with several models. Without
+    ``logits`` the forward pass ends behind the last block where it can, and ``states.logits`` has no rows.
     """
     model = wrap(model)
     check_k(k, model.n_outputs)
+    finder = Detector(model, lens, method)
     batches = (
         inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size, include_bos)
     )
@@ -99,34 +110,63 @@ def stream(
         for batch in batches:
             if not batch.real.any():
                 continue
-            states = model.states(batch)
-            yield states, scan_states(model, states, k=k, lens=lens, trajectory=trajectory)
+            states = model.states(batch, logits=logits or not finder.final.linear)
+            yield states, finder.events(states, k, trajectory)
             bar.update(len(states.pos))
 
 
-@torch.no_grad()
-def scan_states(
-    model: ResidualModel,
-    states: States,
-    *,
-    k: int = DEFAULT_K,
-    lens: Lens | None = None,
-    trajectory: bool = False,
-) -> SaturationEvents:
-    """The events of states already at hand (one batch)."""
-    lens = lens or LogitLens(model)
-    final = top_ids(states.logits, k)
-    if trajectory:
-        layer, top = plain_scan(states.resid, final, lens.scores)
-    else:
-        layer, top = backward_scan(states.resid, final, lens.scores), None
-    return SaturationEvents(
-        layer=layer.cpu(),
-        token=final.cpu(),
-        doc=states.doc.cpu(),
-        pos=states.pos.cpu(),
-        n_layers=len(states.resid),
-        input=states.input.cpu(),
-        top=None if top is None else top.cpu(),
-        settings={"model": model.name, "k": k, "lens": lens.name},
-    )
+class Detector:
+    """The events of states already at hand: one lens, one method, made once a job.
+
+    The final ranking is always the model's own output's, whatever the lens. Where that ends in a linear map
+    (`satlens.models.readout.Head`) it is decided by exact sums; else by the logits as they are.
+    """
+
+    def __init__(
+        self, model: ResidualModel, lens: Lens | None = None, method: str = "auto"
+    ) -> None:
+        own = LogitLens(model)
+        self.model, self.lens = model, lens or own
+        self.scan = Scan(self.lens, method)
+        self.final = (
+            self.scan if lens is None else Scan(own, "plain" if method == "plain" else "auto")
+        )
+
+    @torch.no_grad()
+    def events(
+        self, states: States, k: int = DEFAULT_K, trajectory: bool = False
+    ) -> SaturationEvents:
+        """The events of one batch."""
+        rows = self.scan.rows(states.resid)
+        final, runners = self._final(states.resid, states.logits, rows, k)
+        if trajectory:
+            layer, top = self.scan.trajectory(rows, final)
+        else:
+            layer, top = self.scan.layers(rows, final, runners), None
+        return SaturationEvents(
+            layer=layer.cpu(),
+            token=final.cpu(),
+            doc=states.doc.cpu(),
+            pos=states.pos.cpu(),
+            n_layers=len(states.resid),
+            input=states.input.cpu(),
+            top=None if top is None else top.cpu(),
+            settings={"model": self.model.name, "k": k, "lens": self.lens.name},
+        )
+
+    @torch.no_grad()
+    def layers(
+        self, resid: Float[Tensor, "layer token d"], logits: Float[Tensor, "token output"], k: int
+    ) -> tuple[Int[Tensor, "token k"], Int[Tensor, "token k"]]:
+        """The saturation layers, and the final ranking; ``logits`` may have no rows if ``final.linear``."""
+        rows = self.scan.rows(resid)
+        final, runners = self._final(resid, logits, rows, k)
+        return self.scan.layers(rows, final, runners), final
+
+    def _final(
+        self, resid: Tensor, logits: Tensor, rows: Rows, k: int
+    ) -> tuple[Int[Tensor, "token k"], Int[Tensor, "token c"] | None]:
+        if not self.final.linear:
+            return top_ids(logits, k), None
+        own = rows if self.final is self.scan else self.final.rows(resid[-1:])
+        return self.final.ranking(own, k)

@@ -13,7 +13,7 @@ from satlens.nulls import (
     untrained_draws,
 )
 from satlens.nulls.block import KINDS
-from satlens.saturation.scan import plain_scan
+from satlens.saturation.method import Scan
 from tests.builders import random_hooked
 from tests.order.planted import Readout, detect_states, make_events, noise_paths
 
@@ -62,14 +62,14 @@ def test_layers_are_those_of_a_plain_scan_towards_the_real_ranking(setting, monk
     resid, scores, events = setting
     seen = []
 
-    def checked(states, final, scores):
-        layer, top = plain_scan(states, final, scores)
+    def checked(scan, rows, final, runners):
+        layer, top = scan.trajectory(rows, final)
         assert torch.equal(top[:, -1], torch.tensor(events.token).long())
         seen.append(layer.numpy())
         return layer
 
     expected = sampled(*setting)
-    monkeypatch.setattr("satlens.nulls.block.backward_scan", checked)
+    monkeypatch.setattr(Scan, "layers", checked)
     found = sampled(*setting)
     for i, kind in enumerate(KINDS):
         assert (found[kind].layer == expected[kind].layer).all()

@@ -5,7 +5,7 @@ import torch
 
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.ranking import top_ids
-from satlens.saturation.scan import backward_scan
+from satlens.saturation.method import Scan
 
 
 def make_events(layer, n_layers, doc=None, **columns) -> SaturationEvents:
@@ -38,7 +38,8 @@ class Readout:
 def detect_states(resid, scores, doc, k) -> SaturationEvents:
     """The events of bare states."""
     final = top_ids(scores(resid[-1], len(resid) - 1), k)
-    layer = backward_scan(resid, final, scores)
+    scan = Scan(scores)
+    layer = scan.layers(scan.rows(resid), final)
     pos = np.arange(len(doc))
     return SaturationEvents(layer, final, doc=doc, pos=pos, n_layers=len(resid))
 

@@ -11,16 +11,17 @@ from transformer_lens.hook_points import HookPoint
 import satlens
 from satlens.errors import InputError, NumericsError
 from satlens.models.inputs import token_batches
+from satlens.models.readout import LinearReadout
 from satlens.saturation.detect import stream
 from tests.builders import random_hooked
-from tests.saturation.reference import saturation
+from tests.saturation.exactly import exact_layers
 
 
 class Stack(nn.Module):
     """A causal stack small enough to make hundreds of: h += tanh(h W_l + mean of the past), then W_U.
 
-    With ``coarse`` weights the states are multiples of 1/8 and the scores exact in any order of summation,
-    so that the repeated rows of W_U tie in every layer, whatever the matrix product's rounding.
+    Integer weights and states of few steps give exact ties, weights of one decimal ties but for rounding;
+    half of the rows of W_U come twice.
     """
 
     def __init__(self, n_layers, d, outputs, dtype, coarse, generator):
@@ -28,15 +29,22 @@ class Stack(nn.Module):
 
         def weights(*shape):
             values = torch.randn(*shape, generator=generator)
-            return nn.Parameter((values.round() if coarse else values).to(dtype))
+            rounded = {
+                "integer": values.round(),
+                "decimal": values.round(decimals=1),
+                "fine": values,
+            }
+            return nn.Parameter(rounded[coarse].to(dtype))
 
-        self.steps = 8 if coarse else 2**10
+        self.steps = 8 if coarse == "integer" else 2**10
         self.embed = weights(outputs, d)
         self.blocks = nn.ParameterList([weights(d, d) for _ in range(n_layers)])
         self.points = nn.ModuleList([HookPoint() for _ in range(n_layers)])
-        self.unembed = weights(outputs, d)
-        if coarse:  # repeated rows: true ties in every layer
-            self.unembed.data[outputs // 2 :] = self.unembed.data[: outputs - outputs // 2].clone()
+        self.unembed = nn.Linear(d, outputs, bias=False)
+        self.unembed.weight = weights(outputs, d)
+        if coarse != "fine":  # repeated rows: true ties in every layer
+            half = self.unembed.weight.data
+            half[outputs // 2 :] = half[: outputs - outputs // 2].clone()
 
     def forward(self, tokens):
         h = self.embed[tokens]
@@ -44,7 +52,7 @@ class Stack(nn.Module):
         for weight, point in zip(self.blocks, self.points, strict=True):
             update = torch.tanh(h @ weight + h.cumsum(1) / count)
             h = point(h + (update * self.steps).round() / self.steps)
-        return h @ self.unembed.T
+        return self.unembed(h)
 
     def wrapped(self):
         def batches(inputs, batch_size, include_bos=False):
@@ -52,7 +60,7 @@ class Stack(nn.Module):
 
         return satlens.ResidualModel(
             host=self, name="stack", hook_points=tuple(self.points), batches=batches,
-            readout=lambda h: h @ self.unembed.T, forward=lambda batch: self(batch.tokens),
+            readout=LinearReadout((), self.unembed), forward=lambda batch: self(batch.tokens),
             d_model=self.embed.shape[1], n_outputs=len(self.embed),
         )  # fmt: skip
 
@@ -67,7 +75,7 @@ def stacks(draw):
         draw(st.integers(1, 8)),
         outputs,
         dtype,
-        draw(st.booleans()),
+        draw(st.sampled_from(["integer", "decimal", "fine"])),
         generator,
     )
     lengths = draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
@@ -76,15 +84,11 @@ def stacks(draw):
 
 
 def by_definition(model, docs, k, batch_size):
-    """Every layer's scores of every token, and the definition, with nothing of the scans."""
-    layers = {}
+    """Every score of every layer by exact arithmetic, and the definition, with nothing of the scans."""
+    head, layers = model.readout.head(), {}
     for states, _ in stream(model, docs, k=k, batch_size=batch_size):
-        block = 64 * (1 + len(states.pos) // 64)  # never few rows at a time: see scan.MIN_ROWS
-        padded = nn.functional.pad(states.resid, (0, 0, 0, block - len(states.pos)))
-        scores = torch.stack([model.readout(state) for state in padded])[:, : len(states.pos)]
-        logits = states.logits.float()
-        final = logits.sort(dim=1, descending=True, stable=True).indices[:, :k]
-        s = saturation(scores.float(), final)
+        x = model.readout.features(states.resid)
+        s, _ = exact_layers(x, head.weight, head.bias, k)
         for doc, pos, row in zip(states.doc.tolist(), states.pos.tolist(), s.tolist(), strict=True):
             layers[doc, pos] = row
     return [layers[key] for key in sorted(layers)]
@@ -96,6 +100,9 @@ def test_detect_is_the_definition_on_random_models(problem):
     model, docs, k, batch_size = problem
     events = satlens.detect(model, docs, k=k, batch_size=batch_size)
     assert events.layer.tolist() == by_definition(model, docs, k, batch_size)
+    for method in ("plain", "certified"):
+        again = satlens.detect(model, docs, k=k, batch_size=batch_size, method=method)
+        assert np.array_equal(again.layer, events.layer)
     followed = satlens.detect(model, docs, k=k, batch_size=batch_size, trajectory=True)
     assert np.array_equal(followed.layer, events.layer)
     assert np.array_equal(followed.top[:, -1], events.token)
