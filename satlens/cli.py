@@ -294,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"satlens: {error}\n")
         return 2
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"satlens: {stop or 'interrupted; nothing was written.'}\n")
+        sys.stderr.write(f"satlens: {str(stop) or 'interrupted; nothing was written.'}\n")
         return INTERRUPTED
     return 0
 
