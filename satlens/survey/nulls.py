@@ -63,7 +63,7 @@ class ShardNulls:
             return self._sample(PATH_NULLS[:1], draws, seed), f"{PATH_NULLS[1]} not drawn: {error}"
 
     def _sample(self, kinds: tuple[str, ...], draws: int, seed: int) -> dict[str, NullDraws]:
-        sampler = NullSampler(LogitLens(self.model).scores, kinds=kinds, draws=draws, seed=seed)
+        sampler = NullSampler(LogitLens(self.model), kinds=kinds, draws=draws, seed=seed)
         for resid, events in self._parts:
             sampler.update(resid, events)
         return sampler.finish()

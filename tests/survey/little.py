@@ -57,8 +57,9 @@ def documents(out: Path) -> list[int]:
     return [record["first"] + i for record in found.records for i in range(record["documents"])]
 
 
-def job(model: Path, corpus: Path, out: Path, kw: dict) -> None:
+def job(model: Path, corpus: Path, out: Path, kw: dict, environment: dict | None = None) -> None:
     """A survey in a process of its own, which the tests may kill."""
+    os.environ.update(environment or {})
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     survey.run(model, corpus, out, resume=True, **kw)
 
@@ -80,6 +81,14 @@ def descendants(parent: int) -> list[int]:
     """Its children, their children, and so on."""
     found = children(parent)
     return found + [pid for child in found for pid in descendants(child)]
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and is not yet waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def kill(pid: int) -> None:

@@ -19,7 +19,17 @@ from satlens.errors import EngineError
 from satlens.survey.local import in_processes
 from satlens.survey.manifest import planned
 from satlens.survey.work import Job
-from tests.survey.little import NEEDS_PROC, SETTINGS, children, digests, documents, job, kill
+from tests.survey.little import (
+    NEEDS_PROC,
+    SETTINGS,
+    alive,
+    children,
+    descendants,
+    digests,
+    documents,
+    job,
+    kill,
+)
 
 SHARDS = {"shards": 24, **SETTINGS}
 linux = pytest.mark.skipif(sys.platform != "linux", reason=NEEDS_PROC)
@@ -46,21 +56,26 @@ def whole(out, undisturbed):
 def killed(process, rng, longest):
     """Whether it was killed before it ended of itself."""
     process.join(rng.uniform(0, longest))
-    alive = process.is_alive()
-    if alive:
+    before = process.is_alive()
+    if before:
         kill(process.pid)
     process.join()
-    assert alive or process.exitcode == 0
-    return alive
+    assert before or process.exitcode == 0
+    return before
 
 
 def test_a_job_killed_at_random_moments(jobs, model, corpus, undisturbed, tmp_path):
     rng, kills, surveys = random.Random(0), 0, 0
     out = tmp_path / "s0"
+    began = time.monotonic()
+    process = jobs.Process(target=job, args=(model, corpus, tmp_path / "timed", SHARDS))
+    process.start()
+    process.join()
+    seconds = time.monotonic() - began
     while kills < 20:
         process = jobs.Process(target=job, args=(model, corpus, out, SHARDS))
         process.start()
-        if killed(process, rng, 1.5):
+        if killed(process, rng, 0.7 * seconds):
             kills += 1
             continue
         whole(out, undisturbed)
@@ -68,24 +83,36 @@ def test_a_job_killed_at_random_moments(jobs, model, corpus, undisturbed, tmp_pa
         out = tmp_path / f"s{surveys}"
     survey.run(model, corpus, out, resume=True, **SHARDS)
     whole(out, undisturbed)
-    assert surveys < kills
+
+
+def working(process):
+    """All processes of a job, once workers of it are there: the job, its own server, two workers."""
+    while process.is_alive():
+        found = descendants(process.pid)
+        if len(found) >= 3:  # the server and two workers
+            return [process.pid, *found]
+        time.sleep(0.01)
+    return []
 
 
 @linux
 def test_all_processes_of_a_job_killed_at_once(jobs, model, corpus, undisturbed, tmp_path):
     rng, kills, out = random.Random(1), 0, tmp_path / "s"
-    while kills < 4:
-        kw = SHARDS | {"workers": 2}
-        process = jobs.Process(target=job, args=(model, corpus, out, kw))
+    for _ in range(12):
+        if kills == 3:
+            break
+        process = jobs.Process(target=job, args=(model, corpus, out, SHARDS | {"workers": 2}))
         process.start()
-        process.join(rng.uniform(0.3, 2.5))
-        if not process.is_alive():
-            shutil.rmtree(out)
+        if not working(process):
+            process.join()
+            shutil.rmtree(out)  # it was finished before anybody saw its workers
             continue
-        for pid in children(forkserver._forkserver._forkserver_pid):
+        time.sleep(rng.uniform(0, 0.7))
+        for pid in [process.pid, *descendants(process.pid)]:
             kill(pid)
         process.join()
         kills += 1
+    assert kills == 3
     survey.run(model, corpus, out, resume=True, **SHARDS)
     whole(out, undisturbed)
 
@@ -93,20 +120,17 @@ def test_all_processes_of_a_job_killed_at_once(jobs, model, corpus, undisturbed,
 @linux
 def test_workers_end_with_their_job(jobs, model, corpus, undisturbed, tmp_path):
     """A main process that is killed takes its workers with it: the next run has the folder for itself."""
-    server = forkserver._forkserver._forkserver_pid
-    before = set(children(server))
-    process = jobs.Process(
-        target=job, args=(model, corpus, tmp_path / "s", SHARDS | {"workers": 2})
-    )
+    kw = SHARDS | {"workers": 2}
+    process = jobs.Process(target=job, args=(model, corpus, tmp_path / "s", kw))
     process.start()
-    deadline = time.monotonic() + 20
-    while len(set(children(server)) - before) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    everyone = working(process)
+    assert len(everyone) > 3
     kill(process.pid)
     process.join()
-    while set(children(server)) - before and time.monotonic() < deadline:
+    deadline = time.monotonic() + 20
+    while any(map(alive, everyone)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not set(children(server)) - before
+    assert not any(map(alive, everyone))
     survey.run(model, corpus, tmp_path / "s", resume=True, **SHARDS)
     whole(tmp_path / "s", undisturbed)
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import secrets
 import shutil
 import time
 from pathlib import Path
@@ -16,6 +17,12 @@ from satlens.survey.manifest import planned
 from satlens.survey.work import Job
 from tests.survey.little import SETTINGS, descendants, digests, documents, job, kill, save_corpus
 
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
+"""Of the cluster of these tests: a token made here, so that a second driver can have it too."""
 SHARDS = {"shards": 24, "engine": "ray", "workers": 2, **SETTINGS}
 pytestmark = [
     # Files and sockets that Ray leaves to the garbage collector, and words to its users.
@@ -29,11 +36,13 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def ray():
     """One cluster on this machine for all tests here."""
-    ray = pytest.importorskip("ray", reason="ray is not installed")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield ray
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        ray = pytest.importorskip("ray", reason="ray is not installed")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield ray
+        ray.shutdown()
 
 
 def actors():
@@ -86,7 +95,8 @@ def test_a_driver_killed_on_a_cluster_that_stays(ray, model, corpus, undisturbed
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["satlens.survey.local", "tests.survey.little"])
     out = tmp_path / "s"
-    process = context.Process(target=job, args=(model, corpus, out, SHARDS | {"address": address}))
+    kw = SHARDS | {"address": address}
+    process = context.Process(target=job, args=(model, corpus, out, kw, ENVIRONMENT))
     process.start()
     deadline = time.monotonic() + 60
     while len(list((out / "shards").glob("*.json"))) < 3 and time.monotonic() < deadline:
