@@ -110,20 +110,20 @@ def run(
     check_folder(place, resume)
     with locked(place):
         check_folder(place, resume)  # it may have been filled while we waited
-        loaded, manifest = prepare(place, settings)
+        here = engine == "local" and workers == 1
+        loaded, manifest = prepare(place, settings, settings.device if here else "cpu")
         todo, records = missing(place, planned(manifest))
         job = Job(
             settings.to_dict(), manifest["model"]["weights_sha256"], manifest["corpus"]["sha256"],
             str(place),
         )  # fmt: skip
-        if engine == "ray":
-            del loaded
-            made = on_ray(job, todo, workers, threads=threads, address=address, gpus=gpus)
-        elif workers > 1:
-            del loaded
+        if here:
+            made = in_process(job, todo, loaded)
+        elif engine == "local":
             made = in_processes(job, todo, workers)
         else:
-            made = in_process(job, todo, loaded)
+            made = on_ray(job, todo, workers, threads=threads, address=address, gpus=gpus)
+        del loaded
         with told(place, len(manifest["shards"])):
             if todo:
                 follow(made, manifest, records, progress)
@@ -153,11 +153,16 @@ def check_folder(out: Path, resume: bool) -> None:
         )
 
 
-def prepare(out: Path, settings: SurveySettings) -> tuple[ResidualModel, dict[str, Any]]:
-    """The model and the manifest: a new one, or the one that is there where it is the same."""
+def prepare(
+    out: Path, settings: SurveySettings, device: str
+) -> tuple[ResidualModel, dict[str, Any]]:
+    """The model and the manifest: a new one, or the one that is there where it is the same.
+
+    The machine that only plans needs no GPU: weights have one hash on every ``device``.
+    """
     source = settings.source()
     plan = make_plan(source, settings.shards)
-    model = load(settings)
+    model = load(settings, device)
     check_k(settings.k, model.n_outputs)
     manifest = make_manifest(settings, model, source, plan)
     remove_parts(out)

@@ -1,7 +1,9 @@
 import importlib
 import json
 import multiprocessing
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -235,7 +237,23 @@ def test_open_is_lazy_and_queries_read_what_they_need(undisturbed):
     assert found.read_statistics() == json.loads(json.dumps(found.statistics().to_dict()))
 
 
-def test_duckdb_reads_the_files(undisturbed):
+@pytest.mark.parametrize("library", ["pyarrow", "duckdb", "polars"])
+def test_the_queries_of_the_documentation_run(undisturbed, tmp_path, monkeypatch, library):
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    page = (Path(__file__).parents[2] / "docs" / "survey.md").read_text(encoding="utf-8")
+    blocks = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", page, re.S)
+        if f"import {library}" in block
+    ]
+    assert blocks
+    (tmp_path / "stories-tiny").symlink_to(undisturbed.out)
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        exec(block, {"survey": survey})
+
+
+def test_duckdb_counts_what_the_survey_counts(undisturbed):
     duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
     query = f"SELECT count(*), avg(layer_1) FROM '{undisturbed.out}/shards/*.parquet'"
     tokens, mean = duckdb.sql(query).fetchall()[0]
@@ -243,7 +261,7 @@ def test_duckdb_reads_the_files(undisturbed):
     assert mean == pytest.approx(undisturbed.statistics(draws=10).mean_layer.value[0])
 
 
-def test_polars_reads_the_files(undisturbed):
+def test_polars_counts_what_the_survey_counts(undisturbed):
     polars = pytest.importorskip("polars", reason="polars is not installed")
     frame = polars.scan_parquet(f"{undisturbed.out}/shards/*.parquet")
     counts = frame.group_by("doc").len().collect()
