@@ -30,9 +30,14 @@ class Head:
     def __len__(self) -> int:
         return len(self.weight)
 
+    @property
+    def transposed(self) -> bool:
+        """Whether W lies in memory by columns."""
+        return self.weight.stride(0) == 1 and self.weight.stride(1) != 1
+
     def rows(self, ids: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
         """The rows of W for these outputs (TransformerLens keeps W transposed: picked as it lies)."""
-        if self.weight.stride(0) == 1 and self.weight.stride(1) != 1:
+        if self.transposed:
             return self.weight.T.index_select(1, ids).T
         return self.weight.index_select(0, ids)
 

@@ -169,9 +169,9 @@ class QuantisedScreen:
         blocks = product.view(len(product), -1, BLOCK)
         run = slice(first // BLOCK, first // BLOCK + blocks.shape[1])
         limit = self._lowered(factors @ self.terms[:, run])
-        row, block = (block_max(blocks) >= limit).nonzero(as_tuple=True)
+        row, block = (block_max(blocks).float() >= limit).nonzero(as_tuple=True)
         inside = blocks[row, block]
-        hit, place = (inside >= limit[row, block][:, None]).nonzero(as_tuple=True)
+        hit, place = (inside.float() >= limit[row, block][:, None]).nonzero(as_tuple=True)
         row, block = row[hit], block[hit]
         v = first + block * BLOCK + place
         f = factors[row]

@@ -180,7 +180,9 @@ def fast_dots(
     """``w_v . x + b_v`` of some outputs of some rows, in float32 (float64 for float64)."""
     fast = fast_type(head.weight.dtype)
     x = x.to(fast)
-    if head.weight.dtype == fast and x.device.type == "cpu":
+    if head.transposed:
+        z = _from_columns(head, x, row, v)
+    elif head.weight.dtype == fast and x.device.type == "cpu":
         z = _sampled(head.weight, x, row, v)
     else:
         z = x.new_empty(len(row))
@@ -189,6 +191,15 @@ def fast_dots(
             part = slice(first, first + step)
             z[part] = (head.rows(v[part]).to(fast) * x[row[part]]).sum(1)
     return z if head.bias is None else z.add_(head.bias[v].to(fast))
+
+
+def _from_columns(head: Head, x: Tensor, row: Tensor, v: Tensor) -> Tensor:
+    """W lies by columns, as TransformerLens keeps it: in order of v, so that memory is read in order."""
+    z, order, x = x.new_empty(len(row)), v.argsort(), x.T.contiguous()
+    for part in order.split(max(2**23 // max(len(x), 1), 1)):
+        w = head.weight.T.index_select(1, v[part]).to(x.dtype)
+        z[part] = w.mul_(x.index_select(1, row[part])).sum(0)
+    return z
 
 
 def _sampled(weight: Tensor, x: Tensor, row: Tensor, v: Tensor) -> Tensor:
