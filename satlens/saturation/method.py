@@ -22,7 +22,7 @@ from satlens.lenses.base import Lens, LinearLens
 from satlens.models.readout import Head
 from satlens.saturation.certified import RUNNERS, certified_scan, final_ranking, probable
 from satlens.saturation.exact import Bounds, fast_type, full_precision
-from satlens.saturation.quantised import KINDS, QuantisedScreen
+from satlens.saturation.quantised import INT_MM, KINDS, QuantisedScreen
 from satlens.saturation.rows import MAX_SCREENED, LinearRows, Rows, ScoredRows, Scores
 from satlens.saturation.scan import backward_scan, plain_scan
 from satlens.saturation.screen import FloatScreen, Screen
@@ -30,6 +30,8 @@ from satlens.saturation.screen import FloatScreen, Screen
 METHODS = ("auto", "plain", "backward", "certified")
 FASTER = 0.7
 """A low-precision product must take less than this share of a float32 one to be worth its bound."""
+EXACT = ("cpu", "cuda", "xpu")
+"""Devices with float64, which exact sums need; elsewhere scores are taken as they are."""
 WORTH = 2**17
 """Below this many numbers in the head, the backward scan is as fast as any."""
 
@@ -50,12 +52,14 @@ class Scan:
             raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
         self.lens = lens = lens if isinstance(lens, Lens) else _Function(lens)
         head = lens.head() if isinstance(lens, LinearLens) else None
+        if head is not None and head.weight.device.type not in EXACT:
+            head = None
         if head is None and method == "certified":
             raise InputError(
                 f'method="certified" needs a lens that ends in a linear map, scores = W x + b; the lens '
-                f"{lens.name!r} does not tell one (its model was given a readout of its own, or its "
-                'unembedding is hooked or of another kind). Use method="backward" or "auto": the events are '
-                "the same."
+                f"{lens.name!r} does not tell one (its model was given a readout of its own, its "
+                "unembedding is hooked or of another kind, or it lies on a device without float64). Use "
+                'method="backward" or "auto": the events are the same.'
             )
         self.static = None if head is None else _static(head)
         self.method, self.kind = "backward" if method == "auto" else method, "float32"
@@ -198,10 +202,10 @@ def calibrate(head: Head) -> dict[str, float]:
         "float32": lambda: x @ w.T,
         "bfloat16": (lambda a, b: lambda: a @ b.T)(x.bfloat16(), w.bfloat16()),
     }
-    if hasattr(torch, "_int_mm"):
+    if INT_MM is not None and device.type == "cpu":  # on GPUs it refuses few rows
         small = w.new_zeros(n - n % 8, -(-d // 16) * 16).to(torch.int8)
         rows = x.new_ones(128, small.shape[1]).to(torch.int8)
-        products["int8"] = lambda: torch._int_mm(rows, small.T)
+        products["int8"] = lambda: INT_MM(rows, small.T)
     seconds = {"int8": float("inf")}
     with full_precision():
         for name, product in products.items():

@@ -36,6 +36,8 @@ SLACK = 2e-6
 float32 operations, 6e-7) and of int32 as float32."""
 SMALLEST = 2.0**-40
 """Rows below this are quantised to 0 (their whole size counted as error), so that limits stay finite."""
+INT_MM = getattr(torch, "_int_mm", None)
+"""torch's int8 product: a private call, so it may be missing."""
 KINDS = ("int8", "bfloat16")
 
 
@@ -213,8 +215,8 @@ def block_max(blocks: Tensor) -> Tensor:
 
 def _int_mm(p: Tensor, q: Tensor, out: Tensor) -> None:
     """int8 product into int32; through float64-exact integers where torch has no such call."""
-    if hasattr(torch, "_int_mm"):
-        torch._int_mm(p, q, out=out)
+    if INT_MM is not None:
+        INT_MM(p, q, out=out)
     else:  # sums of products of 8 bits are exact in float64
         out.copy_(p.double() @ q.double())
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from satlens.saturation.events import SaturationEvents
-from satlens.saturation.ranking import top_ids
 from satlens.saturation.method import Scan
+from satlens.saturation.ranking import top_ids
 
 
 def make_events(layer, n_layers, doc=None, **columns) -> SaturationEvents:
