@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +23,7 @@ from satlens.lenses.base import Lens, LinearLens
 from satlens.models.readout import Head
 from satlens.saturation.certified import RUNNERS, certified_scan, final_ranking, probable
 from satlens.saturation.exact import Bounds, fast_type, full_precision
-from satlens.saturation.quantised import INT_MM, KINDS, QuantisedScreen
+from satlens.saturation.quantised import INT_MM, KINDS, QuantisedScreen, int_product
 from satlens.saturation.rows import MAX_SCREENED, LinearRows, Rows, ScoredRows, Scores
 from satlens.saturation.scan import backward_scan, plain_scan
 from satlens.saturation.screen import FloatScreen, Screen
@@ -198,14 +199,15 @@ def calibrate(head: Head) -> dict[str, float]:
     n, d, device = min(len(head), 8192), head.weight.shape[1], head.weight.device
     x = torch.ones(128, d, device=device)
     w = head.weight[:n].float()
-    products: dict[str, Callable[[], Tensor]] = {
+    products: dict[str, Callable[[], Any]] = {
         "float32": lambda: x @ w.T,
         "bfloat16": (lambda a, b: lambda: a @ b.T)(x.bfloat16(), w.bfloat16()),
     }
     if INT_MM is not None and device.type == "cpu":  # on GPUs it refuses few rows
         small = w.new_zeros(n - n % 8, -(-d // 16) * 16).to(torch.int8)
         rows = x.new_ones(128, small.shape[1]).to(torch.int8)
-        products["int8"] = lambda: INT_MM(rows, small.T)
+        out = torch.empty(128, len(small), dtype=torch.int32)
+        products["int8"] = lambda: int_product(rows, small.T, out)
     seconds = {"int8": float("inf")}
     with full_precision():
         for name, product in products.items():
@@ -213,7 +215,7 @@ def calibrate(head: Head) -> dict[str, float]:
     return seconds
 
 
-def _timed(product: Callable[[], Tensor], device: torch.device) -> float:
+def _timed(product: Callable[[], Any], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()

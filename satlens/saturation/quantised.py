@@ -159,7 +159,7 @@ class QuantisedScreen:
         dtype = torch.int32 if self.kind == "int8" else torch.bfloat16
         out = self._buffer.of(len(query.p), len(q), dtype, q.device)
         if self.kind == "int8":
-            _int_mm(query.p, q.T, out)
+            int_product(query.p, q.T, out)
         else:
             torch.mm(query.p, q.T, out=out)
         return out
@@ -213,7 +213,7 @@ def block_max(blocks: Tensor) -> Tensor:
     return blocks.view(torch.int16).amax(-1).clamp_min(0).view(torch.bfloat16)
 
 
-def _int_mm(p: Tensor, q: Tensor, out: Tensor) -> None:
+def int_product(p: Tensor, q: Tensor, out: Tensor) -> None:
     """int8 product into int32; through float64-exact integers where torch has no such call."""
     if INT_MM is not None:
         INT_MM(p, q, out=out)
