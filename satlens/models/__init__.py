@@ -1,6 +1,7 @@
 """Any model, seen as one `ResidualModel`: states by layer, one readout, documents in batches."""
 
 from satlens.models.batches import Batches
+from satlens.models.fast_linear import fast_linears
 from satlens.models.hooked_hf import HookedModule
 from satlens.models.identity import weights_sha256
 from satlens.models.load import load_model
@@ -14,6 +15,7 @@ __all__ = [
     "HookedModule",
     "ResidualModel",
     "States",
+    "fast_linears",
     "load_model",
     "untrained",
     "weights_sha256",
