@@ -82,10 +82,14 @@ def shape_of(text: str) -> Shape:
 def load(shape: Shape, cache: Path | None = None, seed: int = 0) -> nn.Module:
     """The model of this shape and seed: from the cache if it is there, else made (and put there)."""
     from transformers import GPT2LMHeadModel
+    from transformers.utils import logging
 
     if cache is None:
         return make(shape, seed)
+    logging.disable_progress_bar()
     name = f"gpt2-{shape.layers}x{shape.width}-v{shape.vocabulary}-c{shape.context}-s{seed}"
+    # Other constants make other weights: never take those of before for them.
+    name += f"-{EARLY:g}-{LATE:g}-{PLATEAU:g}-{ATTENTION:g}"
     folder = cache / name
     if not (folder / "config.json").is_file():
         unfinished = cache / f".{name}.part"

@@ -180,9 +180,10 @@ def measured_memory(
         sys.stderr.write("No peak memory: it is read from /proc/self, which is Linux only.\n")
         return {}
     case = [asked.shape]
-    for name in ("batch", "tokens", "k", "seed", "cache"):
-        if getattr(asked, name) is not None:
-            case += [f"--{name}", str(getattr(asked, name))]
+    for name in ("batch", "tokens", "k", "seed"):
+        case += [f"--{name}", str(getattr(asked, name))]
+    if asked.cache:  # the other process has another working folder
+        case += ["--cache", str(asked.cache.resolve())]
     found = {}
     for name in methods:
         if name in asked.methods and name not in skipped:

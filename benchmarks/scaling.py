@@ -124,7 +124,13 @@ def draw(record: dict[str, Any], path: Path) -> None:
         for axes, (axis, points) in zip(panels, record["points"].items(), strict=True):
             _panel(axes, axis, points, record["titles"], ink)
         panels[0].set_ylabel("time over the forward pass")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=3,
+            fontsize=7.5,
+            columnspacing=1.2,
+        )
         with whole_file(path) as beside:
             figure.savefig(beside, format="png", dpi=200)
 

@@ -122,6 +122,12 @@ def scaling(record: dict[str, Any]) -> str:
         for point in points:
             cells = [ratio(point["methods"][name]) for name in titles]
             lines.append(f"| {axis} {point['value']:,} | {' | '.join(cells)} |")
+    differing = {
+        title: sum(p["methods"][name]["differing"] for ps in record["points"].values() for p in ps)
+        for name, title in titles.items()
+    }
+    counts = "; ".join(f"{title}: {count}" for title, count in differing.items())
+    lines += ["", f"Slots that differ from satlens' plain scan, all points together: {counts}."]
     return "\n".join(lines) + "\n"
 
 
