@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from benchmarks import models
 from benchmarks.methods import Method, NotHere, every_method
+from satlens.models import fast_linears
 
 ROOT = Path(__file__).parents[1]
 FEW = (1, 8)
@@ -77,15 +79,16 @@ def measure(asked: argparse.Namespace) -> dict[str, int]:
     few = ids[: FEW[0], : FEW[1]]
     method = every_method()[asked.method]
     _rehearse(method, few)
-    model(few, use_cache=False)
-    _settle()
-    loaded = _status("VmRSS")
-    run = method.build(model, asked.k)
-    run(method.given(model, few))
-    _settle()
-    static = max(_status("VmRSS") - loaded, 0)
-    given = method.given(model, ids)
-    return {"peak": peak_of(lambda: run(given)), "static": static}
+    with fast_linears(model) if asked.onednn else nullcontext():
+        model(few, use_cache=False)
+        _settle()
+        loaded = _status("VmRSS")
+        run = method.build(model, asked.k)
+        run(method.given(model, few))
+        _settle()
+        static = max(_status("VmRSS") - loaded, 0)
+        given = method.given(model, ids)
+        return {"peak": peak_of(lambda: run(given)), "static": static}
 
 
 def _rehearse(method: Method, few: Tensor) -> None:
@@ -101,6 +104,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=128, help="in each row of the batch")
     parser.add_argument("--k", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--onednn",
+        action="store_true",
+        help="the model's linear layers through oneDNN, in every row",
+    )
     parser.add_argument("--cache", type=Path, help="folder that keeps the models (made if missing)")
 
 

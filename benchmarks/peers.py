@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from benchmarks import memory, models, table
 from benchmarks.machine import machine, today, versions
 from benchmarks.methods import Found, Method, NotHere, differing, every_method
 from benchmarks.ours import static_parts
-from benchmarks.timing import LEAST, interleaved, summary
+from benchmarks.timing import LEAST, interleaved, summary, threaded
 from satlens.files import write_whole
+from satlens.models import fast_linears
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCES = ("plain", "still_plain")
@@ -71,7 +73,9 @@ def _chosen(name: str, asked: argparse.Namespace) -> bool:
 
 def opened(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """The record to add to: the one at ``path`` if it is of this case and machine, or a new one."""
-    case = {name: getattr(asked, name) for name in ("shape", "batch", "tokens", "k", "seed")}
+    case = {
+        name: getattr(asked, name) for name in ("shape", "batch", "tokens", "k", "seed", "onednn")
+    }
     new = {
         "kind": "peers",
         "name": path.stem,
@@ -100,12 +104,10 @@ def measured_times(
     methods: dict[str, Method], asked: argparse.Namespace, threads: int, record: dict[str, Any]
 ) -> dict[str, Any]:
     """Every method checked once, which also warms it up, then timed by turns."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        shape = models.shape_of(asked.shape)
-        model = models.load(shape, asked.cache, asked.seed)
-        ids = models.ids(shape, asked.batch, asked.tokens, asked.seed + 2)
+    shape = models.shape_of(asked.shape)
+    model = models.load(shape, asked.cache, asked.seed)
+    ids = models.ids(shape, asked.batch, asked.tokens, asked.seed + 2)
+    with threaded(threads), fast_linears(model) if asked.onednn else nullcontext():
         static = static_parts(model)
         calls, found = ready(methods, model, ids, asked.k, record["skipped"])
         samples = interleaved(
@@ -116,8 +118,6 @@ def measured_times(
             asked.slow_rounds,
             asked.least,
         )
-    finally:
-        torch.set_num_threads(before)
     rows = {name: summary(taken, threads) for name, taken in samples.items()}
     for name, events in found.items():
         rows[name]["differing"] = differing(events, found[methods[name].reference])
@@ -182,6 +182,7 @@ def measured_memory(
     case = [asked.shape]
     for name in ("batch", "tokens", "k", "seed"):
         case += [f"--{name}", str(getattr(asked, name))]
+    case += ["--onednn"] * asked.onednn
     if asked.cache:  # the other process has another working folder
         case += ["--cache", str(asked.cache.resolve())]
     found = {}

@@ -18,7 +18,7 @@ from benchmarks import models, table
 from benchmarks.machine import machine, today, versions
 from benchmarks.methods import Found, differing, every_method
 from benchmarks.peers import RESULTS
-from benchmarks.timing import LEAST, interleaved, summary
+from benchmarks.timing import LEAST, interleaved, summary, threaded
 from satlens.files import whole_file, write_whole
 from satlens.report.palette import INK, LINES
 
@@ -85,22 +85,20 @@ def measured(
 @torch.no_grad()
 def point(case: dict[str, int], width: int, asked: argparse.Namespace) -> dict[str, Any]:
     """The methods at one point; their events must be those of the plain scan."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     shape = models.Shape(case["layers"], width, case["vocabulary"])
     model = models.load(shape, asked.cache, asked.seed)
     row = min(ROW, case["tokens"])
     ids = models.ids(shape, case["tokens"] // row, row, asked.seed + 2)
     every = every_method()
-    runs = {name: every[name].build(model, case["k"]) for name in (*METHODS, "plain")}
-    found: dict[str, Found] = {name: run(ids) for name, run in runs.items()}
-    reference = found["plain"]
-    samples = interleaved(
-        lambda: model(ids, use_cache=False),
-        {name: (lambda run=runs[name]: run(ids)) for name in METHODS},
-        1, asked.rounds, asked.rounds, asked.least,
-    )  # fmt: skip
-    torch.set_num_threads(before)
+    with threaded(1):
+        runs = {name: every[name].build(model, case["k"]) for name in (*METHODS, "plain")}
+        found: dict[str, Found] = {name: run(ids) for name, run in runs.items()}
+        reference = found["plain"]
+        samples = interleaved(
+            lambda: model(ids, use_cache=False),
+            {name: (lambda run=runs[name]: run(ids)) for name in METHODS},
+            1, asked.rounds, asked.rounds, asked.least,
+        )  # fmt: skip
     rows = {name: summary(taken, 1) for name, taken in samples.items()}
     return {
         name: {**row, "differing": differing(found[name], reference)} for name, row in rows.items()

@@ -45,7 +45,8 @@ def peers(record: dict[str, Any]) -> str:
 
 def heading(case: dict[str, Any]) -> str:
     """What was run, in a line."""
-    return f"{case['shape']}: batch {case['batch']} x {case['tokens']}, k = {case['k']}"
+    text = f"{case['shape']}: batch {case['batch']} x {case['tokens']}, k = {case['k']}"
+    return text + (", linear layers through oneDNN" if case["onednn"] else "")
 
 
 def sentence(record: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ def clock_of(threads: int) -> Callable[[], float]:
     return time.process_time if threads == 1 else time.perf_counter
 
 
+@contextmanager
+def threaded(threads: int) -> Iterator[None]:
+    """So many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def interleaved(
     forward: Callable[[], Any],
     runs: Mapping[str, Callable[[], Any]],
@@ -54,8 +66,7 @@ def interleaved(
     slow_rounds: int,
     least: float = LEAST,
 ) -> dict[str, list[Sample]]:
-    """Samples of every run, round by round; ``forward`` before each."""
-    torch.set_num_threads(threads)
+    """Samples of every run, round by round; ``forward`` before each; ``threads`` says which clock."""
     samples: dict[str, list[Sample]] = {name: [] for name in runs}
     for number in range(rounds):
         for name, run in runs.items():

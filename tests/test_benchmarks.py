@@ -44,7 +44,14 @@ def test_every_key_is_there(record):
     assert set(record) == {
         "kind", "name", "case", "machine", "versions", "titles", "skipped", "times", "memory",
     }  # fmt: skip
-    assert record["case"] == {"shape": "tiny", "batch": 2, "tokens": 16, "k": 5, "seed": 0}
+    assert record["case"] == {
+        "shape": "tiny",
+        "batch": 2,
+        "tokens": 16,
+        "k": 5,
+        "seed": 0,
+        "onednn": False,
+    }
     assert {"cpu", "cores", "vnni", "amx", "bf16"} <= set(record["machine"])
     assert record["versions"]["torch"] == torch.__version__
     part = record["times"]["1"]
@@ -101,6 +108,15 @@ def test_results_of_another_case_are_not_mixed(record, tmp_path):
     (tmp_path / "tiny.json").write_text(json.dumps(record | {"case": {"shape": "deep"}}))
     with pytest.raises(SystemExit, match="another case"):
         peers.main([*TINY, "--out", str(tmp_path)])
+
+
+def test_with_the_layers_through_onednn_the_events_are_still_equal(tmp_path):
+    arguments = ["--parts", "1", "--onednn", "--methods", "certified", "careful"]
+    peers.main([*TINY, *arguments, "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "tiny.json").read_text())
+    assert record["case"]["onednn"] and "through oneDNN" in table.peers(record)
+    rows = record["times"]["1"]["methods"]
+    assert rows["certified"]["differing"] == rows["careful"]["differing"] == 0
 
 
 def test_scaling_and_its_figure(tmp_path):
