@@ -39,7 +39,7 @@ def fast_linears(model: nn.Module | ResidualModel) -> Iterator[int]:
         taken = 0
         for module in host.modules():
             weight = _weight(module)
-            if PRODUCT is None or weight is None or "forward" in vars(module):
+            if weight is None or "forward" in vars(module):
                 continue
             module.forward = partial(_product, module, weight)
             stack.callback(delattr, module, "forward")
@@ -56,12 +56,12 @@ def _weight(module: nn.Module) -> Tensor | None:
     ):
         return None
     weight = module.weight.detach()
-    if weight.dtype != torch.float32 or weight.device.type != "cpu":
+    if PRODUCT is None or weight.dtype != torch.float32 or weight.device.type != "cpu":
         return None
     return weight if kind is nn.Linear else weight.T.contiguous()
 
 
 def _product(module: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
-    if x.dtype != torch.float32 or torch.is_grad_enabled():  # oneDNN's call has no gradient
+    if PRODUCT is None or x.dtype != torch.float32 or torch.is_grad_enabled():  # it has no gradient
         return type(module).forward(module, x)
     return PRODUCT(x, weight, module.bias, "none", [], "")
