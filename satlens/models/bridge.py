@@ -23,7 +23,15 @@ from satlens.models.hooked import device_of
 from satlens.models.inputs import example_ids, token_batches
 from satlens.models.pairs import pair_batches
 from satlens.models.protocol import Batch, ResidualModel
-from satlens.models.readout import LinearReadout, Readout, chain, logits_of, scaled, soft_cap
+from satlens.models.readout import (
+    LinearReadout,
+    Readout,
+    chain,
+    head_of,
+    logits_of,
+    scaled,
+    soft_cap,
+)
 from satlens.models.vision import pixel_batches
 
 
@@ -116,7 +124,7 @@ def masked_readout(head: nn.Module) -> Readout:
     """The head as transform and decoder where it has Hugging Face's parts, else whole."""
     parts = getattr(head, "predictions", None)
     transform, decoder = getattr(parts, "transform", None), getattr(parts, "decoder", None)
-    if isinstance(transform, nn.Module) and isinstance(decoder, nn.Linear):
+    if isinstance(transform, nn.Module) and decoder is not None and head_of(decoder) is not None:
         return LinearReadout((transform,), decoder)
     return chain(head)
 

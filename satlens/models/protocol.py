@@ -163,9 +163,16 @@ class ResidualModel:
 
         def keep(layer: int) -> HookFn:
             def record(resid: Tensor, hook: Any = None) -> None:
+                if resid.shape[:2] != batch.real.shape:
+                    raise ModelError(
+                        f"The state after block {layer} of {self.name} has shape {tuple(resid.shape)}; the "
+                        f"batch has {tuple(batch.real.shape)} positions."
+                    )
                 if not kept:
                     kept.append(resid.new_empty(self.n_layers, len(real.index), resid.shape[-1]))
-                torch.index_select(resid.detach().flatten(0, 1), 0, real.index, out=kept[0][layer])
+                if resid.dtype != kept[0].dtype:
+                    kept[0] = kept[0].to(torch.promote_types(resid.dtype, kept[0].dtype))
+                kept[0][layer] = resid.detach().flatten(0, 1).index_select(0, real.index)
                 seen.add(layer)
                 if not logits and len(seen) == self.n_layers:
                     raise _AllSeen

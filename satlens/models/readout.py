@@ -98,6 +98,8 @@ def head_of(module: nn.Module) -> Head | None:
         weight, bias = module.weight, module.bias
     elif type(module).__name__ in ("Unembed", "UnembeddingBridge"):
         weight, bias = module.W_U.T, module.b_U
+    elif type(inside := module._modules.get("_original_component")) is nn.Linear:  # other bridges
+        weight, bias = inside.weight, inside.bias
     else:
         return None
     if not weight.is_floating_point():

@@ -5,6 +5,7 @@ bfloat16, with a bound on what that loses. Outputs come in blocks of 64: a block
 its limit is done.
 """
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -124,8 +125,10 @@ class FloatQuery:
         return threshold[:, None]
 
 
-class Buffer:
-    """Memory for one product after another: fresh memory of this size costs more than it holds."""
+class Buffer(threading.local):
+    """Memory for one product after another, of each thread its own: screens are kept with the model, and
+    fresh memory of this size costs more than it holds.
+    """
 
     def __init__(self) -> None:
         self._memory: Tensor | None = None

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import satlens
 from satlens.errors import ModelError, ReadoutError
+from satlens.lenses import LogitLens
 from satlens.models import Batch, ResidualModel, States, weights_sha256, wrap
+from satlens.saturation.method import Scan
 from tests.builders import random_ids
 
 # |difference| in units of the logits' spread, where the order of operations may differ: one row alone
@@ -69,6 +72,22 @@ class ResidualModelContract:
         assert states.doc.shape == states.pos.shape == states.input.shape == (n,)
         assert states.resid.dtype == next(host.parameters()).dtype
         assert states.resid.device == model.device
+
+    def test_states_are_the_same_without_logits(self, model, inputs):
+        batch = self.first(model, inputs)
+        with_logits, without = model.states(batch), model.states(batch, logits=False)
+        assert torch.equal(without.resid, with_logits.resid)
+        assert without.logits.shape == (0, model.n_outputs)
+        assert all(not point._forward_hooks for point in model.hook_points)
+
+    def test_its_readout_ends_in_a_linear_map(self, model):
+        assert Scan(LogitLens(model)).linear
+
+    def test_every_method_gives_the_same_events(self, model, inputs):
+        want = satlens.detect(model, inputs, k=3, method="plain")
+        for method in ("backward", "certified"):
+            events = satlens.detect(model, inputs, k=3, method=method)
+            assert (events.layer == want.layer).all() and (events.token == want.token).all()
 
     def test_readout_of_the_last_state_is_the_models_logits(self, model, inputs):
         for states in self.states(model, inputs):
