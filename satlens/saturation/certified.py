@@ -64,15 +64,16 @@ def final_ranking(
     found, near = [], []
     every = torch.arange(rows.shape[1], device=rows.x.device)
     # A product with the whole vocabulary: few rows at a time.
-    for part in every.split(_rows_of(screen)):
+    for part in every.split(_rows_of(screen, rows.shape[1])):
         x = rows.x[layer, part]
         query = screen.query(x)
         product = screen.product(query)
-        ids = screen.approximate(product, query, k + runners)
+        largest = screen.largest(product)
+        ids = screen.approximate(product, query, k + runners, largest)
         z = _dots(rows, x[:, None], ids[:, :k])[:, 0]
         # k outputs reach this, so nobody below it is among the top k.
         threshold = z.amin(1) - rows.slack(rows.error[layer, part], z)
-        row, v = screen.hits(product, query.factors(threshold))
+        row, v = screen.hits(product, query.factors(threshold), largest=largest)
         scores, among = padded(fast_dots(rows.head, x, row, v), row, v, len(x))
         found.append(rows.rank(scores, layer, part, k, among))
         near.append(ids)
@@ -82,15 +83,16 @@ def final_ranking(
 def probable(rows: LinearRows, layer: int, n: int, screen: Screen) -> Int[Tensor, "token n"]:
     """The n outputs of probably highest score at one layer, without any promise."""
     found = []
-    for x in rows.x[layer].split(_rows_of(screen)):
+    for x in rows.x[layer].split(_rows_of(screen, rows.shape[1])):
         query = screen.query(x)
         found.append(screen.approximate(screen.product(query), query, n))
     return torch.cat(found)
 
 
-def _rows_of(screen: Screen) -> int:
-    """Rows of a product with the whole vocabulary."""
-    return max(2**23 // screen.padded, 16)
+def _rows_of(screen: Screen, rows: int) -> int:
+    """Rows of a product with the whole vocabulary, so that all are alike."""
+    products = -(-rows // max(2**24 // screen.padded, 16))
+    return -(-rows // products)
 
 
 def _dots(rows: LinearRows, x: Float[Tensor, "n layer d"], ids: Int[Tensor, "n some"]) -> Tensor:

@@ -95,9 +95,14 @@ class QuantisedScreen:
             self.bias[: self.n_outputs] = head.bias.float()
         for first in range(0, padded, 8192):
             self._quantise(weight[first : first + 8192], first)
-        top = [_up(values.view(-1, BLOCK).amax(1)) for values in (self.bias, self.eps, self.om)]
-        self.terms = torch.stack([torch.ones_like(self.scale), *(-t for t in top)]) / self.scale
+        self.finish()
         self._buffer = Buffer()
+
+    def finish(self) -> None:
+        """What each output, and each block at its worst, takes off a limit: bias, eps, om."""
+        self.own = _up(torch.stack([self.bias, self.eps, self.om], 1))
+        worst = self.own.view(-1, BLOCK, 3).amax(1).T
+        self.terms = torch.cat([torch.ones_like(self.scale)[None], -worst]) / self.scale
 
     @property
     def _type(self) -> torch.dtype:
@@ -165,20 +170,25 @@ class QuantisedScreen:
         return out
 
     def hits(
-        self, product: Tensor, factors: Float[Tensor, "row 4"], first: int = 0
+        self,
+        product: Tensor,
+        factors: Float[Tensor, "row 4"],
+        first: int = 0,
+        largest: Tensor | None = None,
     ) -> tuple[Int[Tensor, " hit"], Int[Tensor, " hit"]]:
         """Every (row, output) of a product that can reach the row's threshold, by row, ids ascending."""
         blocks = product.view(len(product), -1, BLOCK)
         run = slice(first // BLOCK, first // BLOCK + blocks.shape[1])
         limit = self._lowered(factors @ self.terms[:, run])
-        row, block = (block_max(blocks).float() >= limit).nonzero(as_tuple=True)
+        largest = block_max(blocks) if largest is None else largest
+        row, block = (largest.float() >= limit).nonzero(as_tuple=True)
         inside = blocks[row, block]
         hit, place = (inside.float() >= limit[row, block][:, None]).nonzero(as_tuple=True)
         row, block = row[hit], block[hit]
         v = first + block * BLOCK + place
         f = factors[row]
-        own = f[:, 0] - f[:, 1] * _up(self.bias[v]) - f[:, 2] * _up(self.eps[v])
-        own = self._lowered((own - f[:, 3] * _up(self.om[v])) / self.scale[run][block])
+        own = f[:, 0] - (f[:, 1:] * self.own.index_select(0, v)).sum(1)
+        own = self._lowered(own / self.scale[run][block])
         possible = (inside[hit, place] >= own) & (v < self.n_outputs)
         row, v = row[possible], v[possible]
         return row, v
@@ -191,11 +201,18 @@ class QuantisedScreen:
         limit = limit.nan_to_num(-torch.inf, -torch.inf, -torch.inf)
         return limit if self.kind == "int8" else limit - limit.abs() * 1.01 * 2.0**-8
 
-    def approximate(self, product: Tensor, query: QuantisedQuery, n: int) -> Int[Tensor, "row n"]:
+    def largest(self, product: Tensor) -> Tensor:
+        """The largest number of each block, or something above it."""
+        return block_max(product.view(len(product), -1, BLOCK))
+
+    def approximate(
+        self, product: Tensor, query: QuantisedQuery, n: int, largest: Tensor | None = None
+    ) -> Int[Tensor, "row n"]:
         """The n outputs of probably highest score, without any promise."""
         blocks = product.view(len(product), -1, BLOCK)
         bias = self.bias.view(-1, BLOCK).amax(1)
-        best = block_max(blocks).float() * self.scale * query.scale[:, None] + bias
+        largest = block_max(blocks) if largest is None else largest
+        best = largest.float() * self.scale * query.scale[:, None] + bias
         chosen = best.topk(min(n, best.shape[1]), dim=1).indices
         inside = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).float()
         inside *= (self.scale[chosen] * query.scale[:, None])[:, :, None]

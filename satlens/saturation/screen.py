@@ -53,12 +53,22 @@ class Screen(Protocol):
         ...
 
     def hits(
-        self, product: Tensor, factors: Float[Tensor, "row f"], first: int = 0
+        self,
+        product: Tensor,
+        factors: Float[Tensor, "row f"],
+        first: int = 0,
+        largest: Tensor | None = None,
     ) -> tuple[Int[Tensor, " hit"], Int[Tensor, " hit"]]:
         """Every (row, output) of a product that can reach the row's threshold, by row, ids ascending."""
         ...
 
-    def approximate(self, product: Tensor, query: Any, n: int) -> Int[Tensor, "row n"]:
+    def largest(self, product: Tensor) -> Tensor:
+        """The largest number of each block, for `hits` and `approximate` of one product."""
+        ...
+
+    def approximate(
+        self, product: Tensor, query: Any, n: int, largest: Tensor | None = None
+    ) -> Int[Tensor, "row n"]:
         """The n outputs of probably highest score, without any promise."""
         ...
 
@@ -94,18 +104,30 @@ class FloatScreen:
         return out
 
     def hits(
-        self, product: Tensor, factors: Float[Tensor, "row 1"], first: int = 0
+        self,
+        product: Tensor,
+        factors: Float[Tensor, "row 1"],
+        first: int = 0,
+        largest: Tensor | None = None,
     ) -> tuple[Int[Tensor, " hit"], Int[Tensor, " hit"]]:
         """Every (row, output) at or above the row's threshold."""
         blocks = product.view(len(product), -1, BLOCK)
-        row, block = (blocks.amax(-1) >= factors).nonzero(as_tuple=True)
+        largest = blocks.amax(-1) if largest is None else largest
+        row, block = (largest >= factors).nonzero(as_tuple=True)
         hit, place = (blocks[row, block] >= factors[row]).nonzero(as_tuple=True)
         return row[hit], first + block[hit] * BLOCK + place
 
-    def approximate(self, product: Tensor, query: "FloatQuery", n: int) -> Int[Tensor, "row n"]:
+    def largest(self, product: Tensor) -> Tensor:
+        """The largest score of each block."""
+        return product.view(len(product), -1, BLOCK).amax(-1)
+
+    def approximate(
+        self, product: Tensor, query: "FloatQuery", n: int, largest: Tensor | None = None
+    ) -> Int[Tensor, "row n"]:
         """The n outputs of highest fast score."""
         blocks = product.view(len(product), -1, BLOCK)
-        chosen = blocks.amax(-1).topk(min(n, blocks.shape[1]), dim=1).indices
+        largest = blocks.amax(-1) if largest is None else largest
+        chosen = largest.topk(min(n, blocks.shape[1]), dim=1).indices
         inside = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
         ids = chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=chosen.device)
         return ids.flatten(1).gather(1, inside.topk(min(n, self.n_outputs), dim=1).indices)
