@@ -17,7 +17,7 @@ computation. So an output can reach ``threshold`` only if
 
 The largest b, eps and om of a block give one number for 64 outputs, a product of four columns: a
 block whose largest p . q is below it is done. In bfloat16 there is no rotation and no scale (s = 1, R = I);
-the sum of products and its rounding to bfloat16 add to the bound. docs/method.md derives every term.
+the sum of products and its rounding to bfloat16 add to the bound. docs/detection.md derives every term.
 """
 
 from dataclasses import dataclass
