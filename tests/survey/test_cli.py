@@ -51,6 +51,8 @@ def test_ctrl_c_ends_it_with_130_and_it_can_go_on(model, corpus, tmp_path, worke
     with subprocess.Popen(
         [sys.executable, "-m", "satlens.cli", *typed], stderr=subprocess.PIPE, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+        # A shell that runs tests in the background lets them inherit a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:  # fmt: skip
         seen = ""
         while not re.search(r"shard \d+ of 96", seen):
