@@ -21,9 +21,10 @@ from benchmarks import memory, models, table
 from benchmarks.machine import machine, today, versions
 from benchmarks.methods import Found, Method, NotHere, differing, every_method
 from benchmarks.ours import static_parts
-from benchmarks.timing import LEAST, interleaved, summary, threaded
+from benchmarks.timing import LEAST, interleaved, summary
 from satlens.files import write_whole
 from satlens.models import fast_linears
+from satlens.survey.work import on_threads
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCES = ("plain", "still_plain")
@@ -107,7 +108,7 @@ def measured_times(
     shape = models.shape_of(asked.shape)
     model = models.load(shape, asked.cache, asked.seed)
     ids = models.ids(shape, asked.batch, asked.tokens, asked.seed + 2)
-    with threaded(threads), fast_linears(model) if asked.onednn else nullcontext():
+    with on_threads(threads), fast_linears(model) if asked.onednn else nullcontext():
         static = static_parts(model)
         calls, found = ready(methods, model, ids, asked.k, record["skipped"])
         samples = interleaved(

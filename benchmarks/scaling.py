@@ -18,9 +18,10 @@ from benchmarks import models, table
 from benchmarks.machine import machine, today, versions
 from benchmarks.methods import Found, differing, every_method
 from benchmarks.peers import RESULTS
-from benchmarks.timing import LEAST, interleaved, summary, threaded
+from benchmarks.timing import LEAST, interleaved, summary
 from satlens.files import whole_file, write_whole
 from satlens.report.palette import INK, LINES
+from satlens.survey.work import on_threads
 
 MIDDLE = {"layers": 12, "vocabulary": 20000, "k": 5, "tokens": 512}
 WIDTH, ROW = 512, 128
@@ -90,7 +91,7 @@ def point(case: dict[str, int], width: int, asked: argparse.Namespace) -> dict[s
     row = min(ROW, case["tokens"])
     ids = models.ids(shape, case["tokens"] // row, row, asked.seed + 2)
     every = every_method()
-    with threaded(1):
+    with on_threads(1):
         runs = {name: every[name].build(model, case["k"]) for name in (*METHODS, "plain")}
         found: dict[str, Found] = {name: run(ids) for name, run in runs.items()}
         reference = found["plain"]

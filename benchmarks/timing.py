@@ -11,13 +11,10 @@ import gc
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 QUIET = 0.15
 """Share of all cores that other processes may use during a wall-time sample."""
@@ -45,17 +42,6 @@ class Sample:
 def clock_of(threads: int) -> Callable[[], float]:
     """CPU time for one thread, wall time for more."""
     return time.process_time if threads == 1 else time.perf_counter
-
-
-@contextmanager
-def threaded(threads: int) -> Iterator[None]:
-    """So many threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def interleaved(

@@ -157,9 +157,8 @@ class ResidualModel:
         """
         real = _Real.of(batch.real)
         seen: set[int] = set()
-        kept: list[
-            Tensor
-        ] = []  # one tensor of all layers, made when the first state shows its size
+        # One tensor of all layers, made when the first state shows its size.
+        kept: list[Tensor] = []
 
         def keep(layer: int) -> HookFn:
             def record(resid: Tensor, hook: Any = None) -> None:

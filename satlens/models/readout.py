@@ -116,7 +116,8 @@ def is_linear(readout: LinearReadout, resid: Float[Tensor, "token d"], tolerance
     if head is None or x.dtype != head.weight.dtype or x.shape[-1] != head.weight.shape[1]:
         return False
     z = _apply((readout.output,), x)
-    again = torch.nn.functional.linear(x.double(), head.weight.double())
+    runs = head.weight.split(8192)  # a whole unembedding in float64 could be larger than the model
+    again = torch.cat([x.double() @ run.double().T for run in runs], dim=-1)
     if head.bias is not None:
         again = again + head.bias.double()
     spread = max(float(again.std()) if again.numel() > 1 else 0.0, 1e-6)

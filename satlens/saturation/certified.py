@@ -27,8 +27,8 @@ from satlens.saturation.scan import check
 from satlens.saturation.screen import ROWS, Screen, runs
 
 RUNNERS = 11
-"""Runners-up of the final layer that are scored beside the k known tokens (measured: 3, 11 and 27 of them
-leave 2.96, 2.79 and 2.74 rows a token to check on one model)."""
+"""Runners-up of the final layer that are scored beside the k known tokens. Measured at k = 5 on a synthetic
+model of 12 layers: 0, 3, 11 and 27 of them leave 4.9, 3.8, 3.5 and 3.5 of 11 rows a token to check."""
 
 TOKENS = 512
 """Tokens scanned together."""

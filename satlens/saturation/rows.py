@@ -24,6 +24,7 @@ from satlens.errors import NumericsError
 from satlens.models.readout import Head
 from satlens.saturation.exact import Bounds, exact_scores, fast_type, norms_above
 from satlens.saturation.ranking import top_ids
+from satlens.saturation.screen import FloatScreen
 
 Scores = Callable[[Tensor, int], Tensor]
 """``scores(resid [token, d], layer) -> [token, output]``: a lens, as the scans call it."""
@@ -103,7 +104,7 @@ class LinearRows:
                 f"NaN scores for {int(bad.sum())} of {len(bad)} positions. The weights or the inputs hold "
                 "NaN or overflow in this precision; a ranking of them would mean nothing."
             )
-        self._buffer: Tensor | None = None
+        self._screen = FloatScreen(self.head)
 
     def top(self, layer: int, k: int) -> Int[Tensor, "token k"]:  # noqa: D102
         every = torch.arange(self.shape[1], device=self.x.device)
@@ -157,21 +158,9 @@ class LinearRows:
         return 2 * error + self.bounds.spacing(largest)
 
     def _scores(self, layer: int, rows: Int[Tensor, " n"]) -> Float[Tensor, "n output"]:
-        """``W x + b``, in a buffer that the next call overwrites (fresh memory costs more than it holds)."""
-        fast, v = fast_type(self.head.weight.dtype), len(self.head)
-        if self._buffer is None or len(self._buffer) < len(rows):
-            self._buffer = self.x.new_empty(len(rows), v, dtype=fast)
-        z, x = self._buffer[: len(rows)], self.x[layer, rows].to(fast)
-        if self.head.weight.dtype == fast:
-            torch.mm(x, self.head.weight.T, out=z)
-        else:  # every type narrower than float32 is exact in it, a run of outputs at a time
-            for first in range(0, v, 8192):
-                torch.mm(
-                    x,
-                    self.head.weight[first : first + 8192].to(fast).T,
-                    out=z[:, first : first + 8192],
-                )
-        return z if self.head.bias is None else z.add_(self.head.bias.to(fast))
+        """Fast scores of every output, valid until the next call."""
+        query = self._screen.query(self.x[layer, rows])
+        return self._screen.product(query)[:, : len(self.head)]
 
 
 def fast_dots(
