@@ -20,6 +20,8 @@ from satlens.order.permutation import permutation_p, permuted_ascents
 from satlens.resampling import LEVEL, check_draws
 from satlens.saturation.events import SaturationEvents
 
+MAX_LAYER_SHARE, MIN_RANKS = 0.85, 3
+"""The filter and the cut of `paper_tau`, as published."""
 PAPER_NOTE = (
     "As published, for comparison only: anti-conservative (the filter and the cut select tokens that "
     "look ordered, the shuffled tokens are not selected the same way, and tokens are taken as "
@@ -85,8 +87,8 @@ class PaperTau:
 def paper_tau(
     events: SaturationEvents,
     *,
-    max_layer_share: float = 0.85,
-    min_ranks: int = 3,
+    max_layer_share: float = MAX_LAYER_SHARE,
+    min_ranks: int = MIN_RANKS,
     draws: int = 1000,
     seed: int = DEFAULT_SEED,
 ) -> PaperTau:
@@ -123,16 +125,42 @@ def paper_tau(
             "paper_tau wants max_layer_share in (0, 1] and min_ranks of 2 or more; got "
             f"{max_layer_share} and {min_ranks}."
         )
-    early = events.layer[:, 0] <= int(max_layer_share * events.n_layers)
+    early = is_early(events.layer, events.n_layers, max_layer_share)
     layer = events.layer[early]
-    seen = ~is_censored(layer, events.n_layers)
-    m = np.where(seen.any(1), events.k - seen[:, ::-1].argmax(1), 0)
-    long = m >= min_ranks
-    tau, p, p_published = _cut_tau(layer[long], m[long], draws, seed)
+    m = kept_ranks(layer, events.n_layers, max_layer_share, min_ranks)
+    tau, p, p_published = _cut_tau(layer[m > 0], m[m > 0], draws, seed)
     return PaperTau(
-        tau, p, p_published, len(events), len(layer), int(long.sum()),
-        *_places(layer, seen), draws=draws, seed=seed,
+        tau, p, p_published, len(events), len(layer), int((m > 0).sum()),
+        *_places(layer, ~is_censored(layer, events.n_layers)), draws=draws, seed=seed,
     )  # fmt: skip
+
+
+def is_early(
+    layer: Int[ndarray, "token k"], n_layers: int, max_layer_share: float = MAX_LAYER_SHARE
+) -> Bool[ndarray, " token"]:
+    """The filter of `paper_tau`: tokens whose rank 1 is fixed in time."""
+    return layer[:, 0] <= int(max_layer_share * n_layers)
+
+
+def kept_ranks(
+    layer: Int[ndarray, "token k"],
+    n_layers: int,
+    max_layer_share: float = MAX_LAYER_SHARE,
+    min_ranks: int = MIN_RANKS,
+) -> Int[ndarray, " token"]:
+    """How many ranks `paper_tau` keeps of each token; 0 for tokens that it drops."""
+    seen = ~is_censored(layer, n_layers)
+    m = np.where(seen.any(1), layer.shape[1] - seen[:, ::-1].argmax(1), 0)
+    return np.where(is_early(layer, n_layers, max_layer_share) & (m >= min_ranks), m, 0)
+
+
+def in_order_shares(
+    layer: Int[ndarray, "token k"], m: Int[ndarray, " token"]
+) -> Float[ndarray, " token"]:
+    """Share of the pairs among ranks 1..m that are in order; 0 for m = 0."""
+    last = np.array([j for _, j in rank_pairs(layer.shape[1])])
+    in_order = pair_counts(layer, n_layers=0)[..., CONCORDANT] * (last < m[:, None])
+    return in_order.sum(1) / np.maximum(m * (m - 1) / 2, 1)
 
 
 def _cut_tau(
@@ -141,11 +169,7 @@ def _cut_tau(
     """Mean strict tau of ranks 1..m, and its permutation p with and without the + 1."""
     if len(layer) == 0:
         return np.nan, np.nan, np.nan
-    in_order = pair_counts(layer, n_layers=0)[..., CONCORDANT]
-    last = np.array([j for _, j in rank_pairs(layer.shape[1])])
-    in_order = (in_order * (last < m[:, None])).sum(1)
-    pairs = m * (m - 1) / 2
-    observed = float((in_order / pairs).mean())
+    observed = float(in_order_shares(layer, m).mean())
     drawn = permuted_ascents(layer, m, lambda m: 2 / (m * (m - 1)), draws=draws, seed=seed)
     p = permutation_p(observed, drawn / len(layer), "greater")
     return 2 * observed - 1, p, (p * (draws + 1) - 1) / draws

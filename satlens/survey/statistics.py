@@ -22,11 +22,11 @@ from satlens.nulls.block import PATH_NULLS
 from satlens.order.concordance import concordance_of
 from satlens.order.excess import MARGIN, STATISTICS, Excess, Verdict, judge
 from satlens.order.permutation import permutation_p, permuted_ascents
-from satlens.order.tau import PAPER_NOTE
+from satlens.order.tau import PAPER_NOTE, kept_ranks
 from satlens.resampling import DRAWS, LEVEL, Estimate, Intervals, by_document, finite
 from satlens.survey.nulls import REAL
 from satlens.survey.poisson import PoissonBootstrap
-from satlens.survey.sums import Layout, document_sums, kept_ranks
+from satlens.survey.sums import Layout, document_sums
 from satlens.verdicts import UNKNOWN
 
 PAPER_DRAWS = 1000

@@ -16,13 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from satlens.conventions import is_censored
 from satlens.order.excess import STATISTICS
-from satlens.order.pairs import CONCORDANT, pair_counts, rank_pairs
+from satlens.order.tau import in_order_shares, kept_ranks
 
 ORDER = ("concordance", "comparable", "strict_tau")
-MAX_LAYER_SHARE, MIN_RANKS = 0.85, 3
-"""The filter and the cut of `satlens.order.paper_tau`, as published."""
 DOCUMENTS = 512
 """Documents summed at a time."""
 
@@ -79,18 +76,7 @@ def _sums(layer: ndarray, starts: ndarray, layout: Layout) -> Float[ndarray, "do
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 
-def kept_ranks(layer: Int[ndarray, "token k"], n_layers: int) -> Int[ndarray, " token"]:
-    """How many ranks the paper keeps of each token; 0 for tokens that it drops."""
-    early = layer[:, 0] <= int(MAX_LAYER_SHARE * n_layers)
-    seen = ~is_censored(layer, n_layers)
-    m = np.where(seen.any(1), layer.shape[1] - seen[:, ::-1].argmax(1), 0)
-    return np.where(early & (m >= MIN_RANKS), m, 0)
-
-
 def paper_parts(layer: Int[ndarray, "token k"], n_layers: int) -> Float[ndarray, "token 2"]:
     """Per token the share of its kept pairs in order, and whether it is kept: `order.paper_tau`."""
     m = kept_ranks(layer, n_layers)
-    last = np.array([j for _, j in rank_pairs(layer.shape[1])])
-    in_order = pair_counts(layer, n_layers=0)[..., CONCORDANT] * (last < m[:, None])
-    pairs = np.maximum(m * (m - 1) / 2, 1)
-    return np.column_stack([in_order.sum(1) / pairs, m > 0])
+    return np.column_stack([in_order_shares(layer, m), m > 0])
