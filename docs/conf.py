@@ -2,7 +2,6 @@
 the keys of results.json from the schemas, and the notebook from the tutorial's source.
 """
 
-import json
 import os
 import sys
 import zlib
@@ -19,6 +18,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPAT
 
 from schema_table import keys_of_results  # noqa: E402
 
+from satlens.report.validate import VERBS, schema  # noqa: E402
 from satlens.version import __version__  # noqa: E402
 
 project = "satlens"
@@ -53,8 +53,7 @@ nb_output_stderr = "remove"
 def made() -> None:
     """Write the generated pages."""
     MADE.mkdir(exist_ok=True)
-    files = [ROOT / f"satlens/report/schema/{verb}.json" for verb in ("audit", "probe", "patch")]
-    schemas = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    schemas = {verb: schema(verb) for verb in VERBS.values()}
     (MADE / "results_keys.md").write_text(keys_of_results(schemas), encoding="utf-8")
     for source in sorted((ROOT / "tutorials").glob("[0-9]*.py")):
         jupytext.write(jupytext.read(source), MADE / f"{source.stem}.ipynb", fmt="ipynb")

@@ -59,7 +59,9 @@ class Policy(Protocol):
 
     name: str
 
-    def __call__(self, peek: Peek) -> Bool[Tensor, " token"]: ...
+    def __call__(self, peek: Peek) -> Bool[Tensor, " token"]:
+        """Which of the tokens leave."""
+        ...
 
 
 @runtime_checkable

@@ -5,13 +5,23 @@ the page's script puts in, so that light, dark and print have one palette each, 
 is None where the results lack what it draws; the page then says so in a sentence.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from satlens.report.words import known
 
 LAYER_AXIS = "layer (state after block l)"
 Chart = dict[str, Any]
+Charts = Mapping[str, Callable[[Mapping[str, Any]], Chart | None]]
+"""Functions from results to a chart, by the chart's place in the template."""
+
+
+class Caption(NamedTuple):
+    """The words beside one chart: its title, what to read off it, and how it can mislead."""
+
+    title: str
+    read: str
+    mind: str
 
 
 def point(entry: Mapping[str, Any], row: str, color: str, form: str = ".3f") -> Chart:

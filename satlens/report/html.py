@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any
 
 from satlens.errors import MissingExtraError
-from satlens.report.captions import Caption
+from satlens.report.chart import Caption
 from satlens.report.table import Table
 from satlens.report.words import number, visible
 
@@ -52,7 +52,12 @@ def fill(template: str, holes: Mapping[str, str]) -> str:
 
 def asset(name: str) -> str:
     """The text of a file of the page's templates, styles and scripts."""
-    return resources.files("satlens.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return text_of("assets", name)
+
+
+def text_of(folder: str, name: str) -> str:
+    """The text of a file of `satlens/report`: a verb has a ``section.html``, its frame."""
+    return resources.files("satlens.report").joinpath(folder, name).read_text(encoding="utf-8")
 
 
 def plotly_script() -> str:

@@ -1,6 +1,6 @@
 """The report as one page: `write_page(results, heatmap, path)` makes a file that opens offline.
 
-The page has a part for each verb whose results it is given, in the order audit, probe, patch. Nothing is
+The page has a part for each verb whose results it is given, in the order of `SECTIONS`. Nothing is
 computed here and nothing is asked of the network: styles, script, numbers and the charting library
 are inside the file, and its own content security policy forbids any request.
 """
@@ -13,9 +13,12 @@ from typing import Any
 
 from satlens.errors import InputError
 from satlens.files import write_whole
-from satlens.report import audit_section, heatmap, html, patch_section, probe_section
+from satlens.report import heatmap, html
+from satlens.report.audit import section as audit_section
 from satlens.report.html import safe
 from satlens.report.palette import CELLS, INK, LINES, rank_colors
+from satlens.report.patch import section as patch_section
+from satlens.report.probe import section as probe_section
 from satlens.report.validate import VERBS, plain, verb_of
 from satlens.report.words import count, estimate, known, null_name, number, p_value
 
@@ -39,7 +42,7 @@ def write_page(
     """Write the report page, complete or not at all; returns its path.
 
     Args:
-        results: what results.json holds (see `schema/`), of one verb or of several run on one model;
+        results: what results.json holds (see `VERB/schema.json`), of one verb or of several run on one model;
             what is missing in them is named on the page.
         heatmap: documents for the token heatmap (see `satlens.report.heatmap.document`); a handful of
             documents of about 60 positions.
@@ -106,7 +109,7 @@ def _fragment(
         why = section.MISSING["heatmap"]
         holes["heatmap"] = html.asset("heatmap.html") if tokens else html.missing(why)
     title = f'<p class="kicker part">{safe(section.NAME)}</p>' if named else ""
-    return f'<div id="{verb}">{title}{html.fill(html.asset(f"{verb}.html"), holes)}</div>'
+    return f'<div id="{verb}">{title}{html.fill(html.text_of(verb, "section.html"), holes)}</div>'
 
 
 def _head(parts: Parts) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """A table of words that draws itself, and what every verb says in the terminal and in Markdown.
 
-Everything is read from results (see `schema/`); nothing is computed.
+Everything is read from results (see `VERB/schema.json`); nothing is computed.
 """
 
 import html

@@ -1,6 +1,6 @@
 """The forms of results.json: their schemas, a check that needs no other package, reading and writing.
 
-A file says which form it has under "schema". `schema/` beside this file describes every key of each
+A file says which form it has under "schema". `VERB/schema.json` beside this file describes every key of each
 form: it is the documentation. The check understands the part of JSON Schema that the files use and
 refuses a keyword it does not know, so that it never passes what it did not look at.
 """
@@ -41,7 +41,7 @@ def schema(verb: str = "audit") -> dict[str, Any]:
     >>> schema("probe")["properties"]["notes"]["type"]
     'array'
     """
-    path = Path(__file__).with_name("schema") / f"{verb}.json"
+    path = Path(__file__).with_name(verb) / "schema.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -93,7 +93,7 @@ def check_results(results: Mapping[str, Any]) -> None:
         more = f" (and {len(found) - 5} more)" if len(found) > 5 else ""
         raise InputError(
             "These results do not have the form of results.json: " + "; ".join(found[:5]) + more
-            + f". The form is described in satlens/report/schema/{verb}.json."
+            + f". The form is described in satlens/report/{verb}/schema.json."
         )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from satlens.lenses import LogitLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.nulls import NullDraws, NullSampler
 from satlens.nulls.block import KINDS as NULL_KINDS
-from satlens.report import figures
-from satlens.report.tables import summary
+from satlens.report.audit import figures
+from satlens.report.audit.tables import summary
 from satlens.report.validate import plain, write_results
 from satlens.runs.audit_results import found
 from satlens.runs.folder import HEATMAP, PAGE, RESULTS, check_model, check_output, output_folder
@@ -40,7 +40,7 @@ def run_audit(
     """Audit a model on a corpus, write it to the folder ``out``, and return the tables as text.
 
     Writes ``report.html`` (one page over all that the folder holds, opens offline), ``results.json``
-    (keys: `report/schema/audit.json`), ``events.parquet`` (one row a token), ``settings.yaml`` (repeats
+    (keys: `report/audit/schema.json`), ``events.parquet`` (one row a token), ``settings.yaml`` (repeats
     the run), ``heatmap.json`` (texts for the page) and, with matplotlib, ``figures/``; all of them or
     nothing. A probe and a patch of the same model in ``out`` are kept.
 

@@ -1,4 +1,4 @@
-"""What an audit found, as results.json holds it (keys: `satlens/report/schema/audit.json`)."""
+"""What an audit found, as results.json holds it (keys: `satlens/report/audit/schema.json`)."""
 
 from collections.abc import Mapping, Set
 from typing import Any

@@ -1,4 +1,4 @@
-"""The folder of a model's runs: an audit, a probe and a patch, any of them, and one page over all.
+"""The folder of a model's runs: an audit, a probe, a patch ..., any of them, and one page over all.
 
     DIR/report.html                                                    the page, made from the folder alone
     DIR/{results.json, events.parquet, settings.yaml, heatmap.json, figures/}      an audit
@@ -34,7 +34,8 @@ FILES = {
     "patch": {SETTINGS_FILE, RESULTS, "effects.parquet", "figures"},
 }
 """What each part holds; a folder with anything else is never written to."""
-NESTED = ("probe", "patch")
+NESTED = tuple(verb for verb in FILES if verb != "audit")
+"""Parts in a folder of their own; an audit lies in the run's folder itself."""
 
 
 def place(out: Path, verb: str) -> Path:
@@ -126,7 +127,9 @@ def write_report(out: str | Path) -> Path:
     out = Path(out)
     results = [read_results(place(out, verb) / RESULTS) for verb in parts(out)]
     if not results:
-        raise InputError(f"{out} holds no run: no {SETTINGS_FILE} in it, in probe/ or in patch/.")
+        raise InputError(
+            f"{out} holds no run: no {SETTINGS_FILE} in it, or in {'/, '.join(NESTED)}/."
+        )
     return write_page(results, _heatmap(out / HEATMAP), out / PAGE)
 
 

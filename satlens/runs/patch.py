@@ -4,8 +4,8 @@ from pathlib import Path
 
 from satlens import patching
 from satlens.models import load_model, wrap
-from satlens.report import patch_figures
-from satlens.report.patch_tables import summary
+from satlens.report.patch import figures as patch_figures
+from satlens.report.patch.tables import summary
 from satlens.report.validate import plain, write_results
 from satlens.runs.folder import PAGE, RESULTS, check_model, check_output, output_folder
 from satlens.runs.reading import read
@@ -19,7 +19,7 @@ def run_patch(
 ) -> str:
     """Patch and steer a model on a corpus, write ``out/patch/``, and return the tables as text.
 
-    Writes ``results.json`` (keys: `report/schema/patch.json`), ``settings.yaml`` (repeats the run),
+    Writes ``results.json`` (keys: `report/patch/schema.json`), ``settings.yaml`` (repeats the run),
     ``effects.parquet`` (one long table of every number), with matplotlib ``figures/``, and anew the
     page ``out/report.html`` over all that ``out`` holds; all of them or nothing.
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from satlens import probes
 from satlens.models import load_model, wrap
-from satlens.report import probe_figures
-from satlens.report.probe_tables import summary
+from satlens.report.probe import figures as probe_figures
+from satlens.report.probe.tables import summary
 from satlens.report.validate import plain, write_results
 from satlens.runs.folder import PAGE, RESULTS, check_model, check_output, output_folder
 from satlens.runs.reading import read
@@ -19,7 +19,7 @@ def run_probe(
 ) -> str:
     """Probe a model on a corpus, write ``out/probe/``, and return the tables as text.
 
-    Writes ``results.json`` (keys: `report/schema/probe.json`), ``settings.yaml`` (repeats the run),
+    Writes ``results.json`` (keys: `report/probe/schema.json`), ``settings.yaml`` (repeats the run),
     ``probe.safetensors`` with ``probe.json`` (`satlens.StageProbe.load` reads them), with matplotlib
     ``figures/``, and anew the page ``out/report.html`` over all that ``out`` holds; all of them or
     nothing.

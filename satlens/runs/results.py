@@ -1,4 +1,4 @@
-"""What the results of every verb have in common (keys: `satlens/report/schema/`)."""
+"""What the results of every verb have in common (keys: `satlens/report/VERB/schema.json`)."""
 
 import logging
 import platform

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from satlens.report.captions import CHARTS
+from satlens.report.audit.captions import CHARTS
 from satlens.report.page import SECTIONS, write_page
 from tests.report.example import HOSTILE, make_heatmap, make_results
 from tests.report.example_parts import make_patch, make_probe

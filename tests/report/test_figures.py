@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from satlens.errors import InputError, MissingExtraError
-from satlens.report import figures
+from satlens.report.audit import figures
 from satlens.report.palette import INK, rank_colors
 from satlens.report.validate import plain
 from tests.report.example import make_results

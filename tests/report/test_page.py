@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from satlens.errors import InputError, OutputError
-from satlens.report.captions import CHARTS, MISSING
+from satlens.report.audit.captions import CHARTS, MISSING
 from satlens.report.page import page_text, write_page
 from tests.report.example import HOSTILE, make_heatmap, make_results
 

@@ -7,8 +7,10 @@ import re
 import pytest
 
 from satlens.errors import InputError
-from satlens.report import captions, patch_captions, probe_captions
+from satlens.report.audit import captions
 from satlens.report.page import page_text
+from satlens.report.patch import captions as patch_captions
+from satlens.report.probe import captions as probe_captions
 from tests.report.example import HOSTILE, make_heatmap, make_results
 from tests.report.example_parts import ALPHAS, make_patch, make_probe, missing
 from tests.report.test_page import Reader, blank

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from satlens.errors import InputError
-from satlens.report import patch_figures, probe_figures
+from satlens.report.patch import figures as patch_figures
+from satlens.report.probe import figures as probe_figures
 from satlens.report.validate import plain
 from tests.report.example_parts import ALPHAS, make_patch, make_probe
 from tests.report.test_figures import words

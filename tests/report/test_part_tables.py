@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from satlens.report import patch_tables, probe_tables
+from satlens.report.patch import tables as patch_tables
+from satlens.report.probe import tables as probe_tables
 from satlens.report.validate import plain
 from tests.report.example_parts import make_patch, make_probe, missing
 

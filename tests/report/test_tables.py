@@ -5,10 +5,8 @@ import re
 import pytest
 
 from satlens.errors import InputError
-from satlens.report.detect_view import detect_table, detect_text, token_texts
-from satlens.report.frames import nulls_frame, saturation_frame, verdicts_frame
-from satlens.report.table import verdicts_text
-from satlens.report.tables import (
+from satlens.report.audit.frames import nulls_frame, saturation_frame, verdicts_frame
+from satlens.report.audit.tables import (
     coverage_table,
     nulls_table,
     order_table,
@@ -16,6 +14,8 @@ from satlens.report.tables import (
     summary,
     tables_markdown,
 )
+from satlens.report.detect_view import detect_table, detect_text, token_texts
+from satlens.report.table import verdicts_text
 from satlens.report.validate import plain
 from satlens.report.words import number, visible
 from satlens.saturation.events import SaturationEvents

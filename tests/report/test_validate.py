@@ -79,7 +79,7 @@ def test_a_broken_part_is_found_by_both(name):
     change(results)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(results, schema(verb))
-    with pytest.raises(InputError, match=f"schema/{verb}.json") as error:
+    with pytest.raises(InputError, match=f"{verb}/schema.json") as error:
         check_results(results)
     assert words in str(error.value)
 

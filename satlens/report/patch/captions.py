@@ -1,7 +1,7 @@
-"""The words beside every chart of a patch (see `satlens.report.captions`)."""
+"""The words beside every chart of a patch (see `satlens.report.chart.Caption`)."""
 
-from satlens.report import patch_plots
-from satlens.report.captions import Caption, Charts
+from satlens.report.chart import Caption, Charts
+from satlens.report.patch import plots as patch_plots
 
 CHARTS: Charts = {
     "patch_published": patch_plots.published,

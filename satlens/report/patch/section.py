@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from satlens.report import html, patch_tables
-from satlens.report.patch_captions import CAPTIONS, CHARTS, MISSING
+from satlens.report import html
+from satlens.report.patch import tables as patch_tables
+from satlens.report.patch.captions import CAPTIONS, CHARTS, MISSING
 from satlens.report.words import (
     CONDITION_MEANING,
     CONDITION_NAMES,

@@ -1,7 +1,7 @@
-"""The words beside every chart of a probe (see `satlens.report.captions`)."""
+"""The words beside every chart of a probe (see `satlens.report.chart.Caption`)."""
 
-from satlens.report import probe_plots
-from satlens.report.captions import Caption, Charts
+from satlens.report.chart import Caption, Charts
+from satlens.report.probe import plots as probe_plots
 
 CHARTS: Charts = {
     "probe_controls": probe_plots.controls,

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from satlens.report import html, tables
-from satlens.report.captions import CAPTIONS, CHARTS, MISSING
+from satlens.report import html
+from satlens.report.audit import tables
+from satlens.report.audit.captions import CAPTIONS, CHARTS, MISSING
 from satlens.report.words import NULL_MEANING, NULL_NAMES, count, drawn_nulls, known, number, part
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from satlens.report.chart import Chart, ends, error, legend
-from satlens.report.patch_tables import rank_two, shown, signed
+from satlens.report.patch.tables import rank_two, shown, signed
 from satlens.report.words import CONDITION_NAMES, DIRECTION_NAMES, known
 
 SYMBOLS = ("circle", "square-open", "diamond-open", "triangle-up-open", "triangle-down-open", "cross-open",

@@ -1,6 +1,6 @@
 """Tables of a patch: what each state put in does, by offset, and what each direction does, by strength.
 
-Everything is read from results (see `schema/patch.json`); nothing is computed. The tables by offset and
+Everything is read from results (see `patch/schema.json`); nothing is computed. The tables by offset and
 by strength are too wide for a terminal with their intervals: ``intervals=True`` is for the page.
 """
 

@@ -1,4 +1,4 @@
-"""Paper figures of a probe, drawn from results (see `schema/probe.json`). Nothing is computed here."""
+"""Paper figures of a probe, drawn from results (see `probe/schema.json`). Nothing is computed here."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from satlens.report.paper import (
     spread,
     ticker_module,
 )
-from satlens.report.probe_tables import PROBES, shown_controls
+from satlens.report.probe.tables import PROBES, shown_controls
 from satlens.report.words import CONTROL_NAMES, known, number
 
 if TYPE_CHECKING:

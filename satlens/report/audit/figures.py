@@ -1,4 +1,4 @@
-"""Paper figures of an audit, drawn from results (see `schema/audit.json`). Nothing is computed here.
+"""Paper figures of an audit, drawn from results (see `audit/schema.json`). Nothing is computed here.
 
     from satlens.report import figures
     figures.save_figures(results, "runs/tiny/figures")        # PNG, PDF and SVG of each

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from satlens.report import html, probe_tables
-from satlens.report.probe_captions import CAPTIONS, CHARTS, MISSING
+from satlens.report import html
+from satlens.report.probe import tables as probe_tables
+from satlens.report.probe.captions import CAPTIONS, CHARTS, MISSING
 from satlens.report.words import CONTROL_MEANING, CONTROL_NAMES, count, number
 
 __all__ = [

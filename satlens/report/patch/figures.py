@@ -1,4 +1,4 @@
-"""Paper figures of a patch, drawn from results (see `schema/patch.json`). Nothing is computed here.
+"""Paper figures of a patch, drawn from results (see `patch/schema.json`). Nothing is computed here.
 
 The published offset plot is drawn with every control in it.
 """
@@ -21,7 +21,7 @@ from satlens.report.paper import (
     spread,
     ticker_module,
 )
-from satlens.report.patch_tables import rank_two, shown
+from satlens.report.patch.tables import rank_two, shown
 from satlens.report.words import CONDITION_NAMES, DIRECTION_NAMES
 
 if TYPE_CHECKING:

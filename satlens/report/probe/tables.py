@@ -1,6 +1,6 @@
 """Tables of a probe: class counts, accuracy beside every control, accuracy by stage.
 
-Everything is read from results (see `schema/probe.json`); nothing is computed.
+Everything is read from results (see `probe/schema.json`); nothing is computed.
 """
 
 from collections.abc import Mapping

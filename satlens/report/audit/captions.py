@@ -1,25 +1,7 @@
-"""What each chart of an audit shows, what to read off it, how it can mislead, and what to say instead.
+"""The words beside every chart of an audit (see `satlens.report.chart.Caption`)."""
 
-`probe_captions` and `patch_captions` hold the same for the other parts of the page.
-"""
-
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
-from satlens.report import plots
-from satlens.report.chart import Chart
-
-
-class Caption(NamedTuple):
-    """The words of one chart."""
-
-    title: str
-    read: str
-    mind: str
-
-
-Charts = Mapping[str, Callable[[Mapping[str, Any]], Chart | None]]
-"""Functions from results to a chart, by the chart's place in the template."""
+from satlens.report.audit import plots
+from satlens.report.chart import Caption, Charts
 
 CHARTS: Charts = {
     "survival": lambda results: plots.survival(results, "trained"),

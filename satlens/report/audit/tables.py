@@ -1,7 +1,7 @@
 """Tables of an audit, and the audit whole in the terminal and in Markdown.
 
-Everything is read from results (see `schema/audit.json`); nothing is computed. The bare numbers are in
-`satlens.report.frames`.
+Everything is read from results (see `audit/schema.json`); nothing is computed. The bare numbers are in
+`satlens.report.audit.frames`.
 """
 
 from collections.abc import Mapping

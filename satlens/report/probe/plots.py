@@ -14,7 +14,7 @@ from satlens.report.chart import (
     rows_layout,
     vline,
 )
-from satlens.report.probe_tables import PROBES, shown_controls
+from satlens.report.probe.tables import PROBES, shown_controls
 from satlens.report.words import CONTROL_NAMES, known, number, part
 
 

@@ -1,0 +1,40 @@
+"""The verbs, and what becomes of their errors."""
+
+import logging
+import sys
+
+import tyro
+from tyro.conf import OmitArgPrefixes
+
+from satlens.cli.audit import audit
+from satlens.cli.detect import detect
+from satlens.cli.patch import patch
+from satlens.cli.probe import probe
+from satlens.cli.survey import survey
+from satlens.errors import SatlensError
+
+INTERRUPTED = 130
+"""The exit status a shell gives to a program stopped by Ctrl-C."""
+
+VERBS = {"audit": audit, "probe": probe, "patch": patch, "survey": survey, "detect": detect}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; an error of ours is one message on standard error and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("satlens").setLevel(logging.INFO)
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS,
+            prog="satlens",
+            description="From which layer on does the model know?",
+            args=arguments,
+            config=(OmitArgPrefixes,),
+        )
+    except SatlensError as error:
+        sys.stderr.write(f"satlens: {error}\n")
+        return 2
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"satlens: {str(stop) or 'interrupted; nothing was written.'}\n")
+        return INTERRUPTED
+    return 0

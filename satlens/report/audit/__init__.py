@@ -1,0 +1,1 @@
+"""An audit: when each rank is fixed, and whether in order."""

@@ -1,0 +1,1 @@
+"""A patch: whether the next stage can be forced."""

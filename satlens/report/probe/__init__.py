@@ -1,0 +1,1 @@
+"""A probe: whether the state tells its stage."""
