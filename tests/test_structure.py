@@ -19,7 +19,7 @@ CODE = [*PACKAGE, *RECIPES, *sorted((ROOT / "tests").rglob("*.py"))]
 ORDER = (
     {"version", "errors"},
     {"conventions", "files"},
-    {"resampling"},
+    {"resampling", "storage"},
     {"verdicts"},
     {"zoo"},
     {"models"},

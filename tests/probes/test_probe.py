@@ -198,17 +198,17 @@ def test_tensors_of_another_shape_are_refused_even_with_fitting_sums(saved):
     """Whoever writes all the sums anew still cannot pass arrays that are no probe."""
     import hashlib
 
-    from satlens.probes.storage import _digest
+    from satlens.storage import digest
 
     said = json.loads((saved / "p.json").read_text())
     said["width"] = 17
     del said["sha256"]
-    (saved / "p.json").write_text(json.dumps(said | {"sha256": _digest(said)}))
+    (saved / "p.json").write_text(json.dumps(said | {"sha256": digest(said)}))
     with pytest.raises(InputError, match="a probe of this kind holds"):
         StageProbe.load(saved / "p")
     (saved / "p.safetensors").write_bytes(b"\x80\x04pickle")
     said["tensors_sha256"] = hashlib.sha256(b"\x80\x04pickle").hexdigest()
-    (saved / "p.json").write_text(json.dumps(said | {"sha256": _digest(said)}))
+    (saved / "p.json").write_text(json.dumps(said | {"sha256": digest(said)}))
     with pytest.raises(InputError, match="is no safetensors file"):
         StageProbe.load(saved / "p")
 
@@ -217,7 +217,7 @@ def test_an_error_while_writing_leaves_the_old_probe(saved, monkeypatch):
     before = {p.name: p.read_bytes() for p in saved.iterdir()}
     X, y, _, _ = a_problem(seed=1)
     probe = StageProbe().fit(X, y)
-    monkeypatch.setattr("satlens.probes.storage.json.dumps", _broken)
+    monkeypatch.setattr("satlens.storage.json.dumps", _broken)
     with pytest.raises(KeyboardInterrupt):
         probe.save(saved / "p")
     assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
