@@ -10,12 +10,12 @@ from satlens.nulls import (
 )
 from satlens.order.concordance import Concordance, concordance
 from satlens.order.excess import Excess, Verdict, excess, verdict
-from satlens.order.permutation import Test
 from satlens.order.summary import OrderReport, report
 from satlens.order.survival import Coverage, Flips, Survival, coverage, flips, survival
 from satlens.order.tau import PaperTau, paper_tau, strict_tau
 from satlens.order.trend import PageTrend, page_trend
 from satlens.resampling import Estimate, Intervals
+from satlens.significance import Test
 
 __all__ = [
     "Concordance",

@@ -14,15 +14,10 @@ from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.order.pairs import COMPARABLE, CONCORDANT, TIED, check_ranks, pair_counts, rank_pairs
-from satlens.order.permutation import (
-    Test,
-    check_alternative,
-    permutation_p,
-    permuted_ascents,
-    sign_flip,
-)
+from satlens.order.permutation import permuted_ascents
 from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
 from satlens.saturation.events import SaturationEvents
+from satlens.significance import Test, check_alternative, permutation_p, sign_flip
 
 
 @dataclass(frozen=True)

@@ -1,60 +1,17 @@
-"""Tests by shuffling layers inside tokens, and by flipping the signs of documents.
+"""The law of ascending pairs when layers are shuffled inside tokens.
 
-Inside tokens: C counts the pairs of ranks i < j with s_i < s_j. When the k layers of a token are shuffled
-and the first m kept, the law of C depends only on m and on how the layers tie, and is known
-(`ascents_law`), so that a draw over all tokens of one kind is one multinomial.
-
-Over documents: x_d is a number per document whose sign is arbitrary under the null.
-
-    p = (draws at least as large as the observed + 1) / (draws + 1)
+C counts the pairs of ranks i < j with s_i < s_j. When the k layers of a token are shuffled and the first m
+kept, the law of C depends only on m and on how the layers tie, and is known (`ascents_law`), so that a draw
+over all tokens of one kind is one multinomial.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
-
-from satlens.conventions import DEFAULT_SEED
-from satlens.errors import InputError
-from satlens.resampling import DRAWS, LEVEL, check_draws
-
-EXACT_DOCUMENTS = 14
-"""Up to this many documents all ``2**D`` sign patterns are counted instead of drawn."""
-_CHUNK = 2**22
-
-
-@dataclass(frozen=True)
-class Test:
-    """A one- or two-sided test: its statistic, its p-value, and what drew it."""
-
-    __test__ = False  # not a test case, whatever its name
-
-    statistic: float
-    p: float
-    alternative: str = "greater"
-    draws: int = 0
-    seed: int = DEFAULT_SEED
-    exact: bool = False
-    note: str = ""
-
-
-def permutation_p(observed: float, drawn: Float[ndarray, " draw"], alternative: str) -> float:
-    """``(hits + 1) / (draws + 1)``: never 0, and right under the null for any number of draws.
-
-    >>> permutation_p(3.0, np.array([1.0, 2.0, 3.0, 0.0]), "greater")
-    0.4
-    """
-    slack = 1e-9 * max(1.0, abs(observed))  # sums of the same numbers in another order are a tie
-    above = int((drawn >= observed - slack).sum())
-    below = int((drawn <= observed + slack).sum())
-    one_sided = {"greater": above, "less": below}
-    if alternative in one_sided:
-        return (one_sided[alternative] + 1) / (len(drawn) + 1)
-    return min(1.0, 2 * (min(above, below) + 1) / (len(drawn) + 1))
 
 
 @lru_cache(maxsize=4096)
@@ -112,54 +69,3 @@ def permuted_ascents(
         law = ascents_law(tuple(np.diff(ends, prepend=0).tolist()), int(kept))
         drawn += weight(int(kept)) * (rng.multinomial(count, law, size=draws) @ np.arange(len(law)))
     return drawn
-
-
-def sign_flip(
-    values: Float[ndarray, " doc"],
-    *,
-    alternative: str = "greater",
-    draws: int = DRAWS,
-    seed: int = DEFAULT_SEED,
-) -> Test:
-    """Is the mean of one number per document above 0? Each sign is as likely as the other under the null.
-
-    Exact (all sign patterns) up to `EXACT_DOCUMENTS` documents, drawn beyond that.
-
-    Example:
-        >>> sign_flip(np.array([1.0, 2.0, 3.0])).p
-        0.125
-    """
-    check_alternative(alternative)
-    check_draws(draws, LEVEL)
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    n = len(values)
-    if n == 0:
-        note = "no test: no document has anything to compare"
-        return Test(np.nan, np.nan, alternative, 0, seed, note=note)
-    observed = float(values.mean())
-    if n > EXACT_DOCUMENTS:
-        rng = np.random.default_rng(seed)
-        chunk = max(1, _CHUNK // n)
-        sizes = [min(chunk, draws - start) for start in range(0, draws, chunk)]
-        drawn = np.concatenate([_signs(rng.random((size, n)) < 0.5) @ values / n for size in sizes])
-        p = permutation_p(observed, drawn, alternative)
-        return Test(observed, p, alternative, draws, seed)
-    patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-    drawn = _signs(patterns.astype(bool)) @ values / n
-    # The observed signs are one of the patterns: it takes the place of the + 1.
-    p = permutation_p(observed, np.delete(drawn, 0), alternative)
-    return Test(observed, p, alternative, 2**n, seed, exact=True)
-
-
-def _signs(flip: Bool[ndarray, "draw doc"]) -> Float[ndarray, "draw doc"]:
-    return 1.0 - 2.0 * flip
-
-
-def check_alternative(alternative: str) -> None:
-    """Refuse an unknown side of a test."""
-    if alternative not in ("greater", "less", "two-sided"):
-        raise InputError(
-            f"alternative is {alternative!r}; it must be 'greater' (ranks fixed in order), 'less' or "
-            "'two-sided'."
-        )

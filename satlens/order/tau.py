@@ -16,9 +16,10 @@ from scipy import stats
 from satlens.conventions import DEFAULT_SEED, is_censored
 from satlens.errors import InputError
 from satlens.order.pairs import CONCORDANT, check_ranks, pair_counts, rank_pairs
-from satlens.order.permutation import permutation_p, permuted_ascents
+from satlens.order.permutation import permuted_ascents
 from satlens.resampling import LEVEL, check_draws
 from satlens.saturation.events import SaturationEvents
+from satlens.significance import permutation_p
 
 MAX_LAYER_SHARE, MIN_RANKS = 0.85, 3
 """The filter and the cut of `paper_tau`, as published."""

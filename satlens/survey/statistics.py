@@ -21,9 +21,10 @@ from satlens.errors import InputError
 from satlens.nulls.block import PATH_NULLS
 from satlens.order.concordance import concordance_of
 from satlens.order.excess import MARGIN, STATISTICS, Excess, Verdict, judge
-from satlens.order.permutation import permutation_p, permuted_ascents
+from satlens.order.permutation import permuted_ascents
 from satlens.order.tau import PAPER_NOTE, kept_ranks
 from satlens.resampling import DRAWS, LEVEL, Estimate, Intervals, by_document, finite
+from satlens.significance import permutation_p
 from satlens.survey.nulls import REAL
 from satlens.survey.poisson import PoissonBootstrap
 from satlens.survey.sums import Layout, document_sums
