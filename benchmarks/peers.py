@@ -27,7 +27,7 @@ from satlens.models import fast_linears
 from satlens.survey.work import on_threads
 
 RESULTS = Path(__file__).parent / "results"
-REFERENCES = ("plain", "still_plain")
+REFERENCES = ("plain", "still_plain", "tl_plain")
 
 
 def main(arguments: list[str] | None = None) -> None:

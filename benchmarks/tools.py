@@ -98,9 +98,18 @@ def _tl_full(model: nn.Module, k: int) -> Run:
     return run
 
 
-def _tl_satlens(model: nn.Module, k: int) -> Run:
+def _tl_satlens(method: str) -> Any:
     """satlens on the HookedTransformer: like for like with the rows of TransformerLens."""
-    return _detect("certified")(hooked(model), k)
+
+    def build(model: nn.Module, k: int) -> Run:
+        return _detect(method)(hooked(model), k)
+
+    return build
+
+
+TL = "tl_plain"
+"""What the rows of TransformerLens are checked against: its states differ from the other model's in their
+last bits, and what a deep model makes of that can decide a rank otherwise."""
 
 
 def _tuned_lens(model: nn.Module, k: int) -> Run:
@@ -152,9 +161,20 @@ def _nnsight_lean(model: nn.Module, k: int) -> Run:
 
 METHODS = {
     "tl_forward": Method("TransformerLens: its forward alone", _tl_forward),
-    "tl_satlens": Method("satlens.detect, certified, on the TransformerLens model", _tl_satlens),
-    "tl_lean": Method("TransformerLens: run_with_cache, a layer at a time, topk", _tl_lean),
-    "tl_full": Method("TransformerLens: run_with_cache, accumulated_resid, topk", _tl_full),
+    "tl_satlens": Method(
+        "satlens.detect, certified, on the TransformerLens model",
+        _tl_satlens("certified"),
+        reference=TL,
+    ),
+    TL: Method(
+        "satlens.detect, plain, on the TransformerLens model", _tl_satlens("plain"), reference=TL
+    ),
+    "tl_lean": Method(
+        "TransformerLens: run_with_cache, a layer at a time, topk", _tl_lean, reference=TL
+    ),
+    "tl_full": Method(
+        "TransformerLens: run_with_cache, accumulated_resid, topk", _tl_full, reference=TL
+    ),
     "tuned_lens": Method("tuned-lens: LogitLens, topk", _tuned_lens),
     "nnsight": Method("nnsight: tutorial (probabilities saved), topk", _nnsight),
     "nnsight_lean": Method("nnsight: topk inside the trace", _nnsight_lean),
