@@ -1,4 +1,4 @@
-"""What was learned, on disk: ``path.safetensors`` (numbers) and ``path.json`` (what they are). Never a pickle.
+"""What was learned, on disk: ``path.safetensors`` (numbers) and ``path.json`` (what they are). No pickle.
 
 The JSON holds what the owner says, the SHA-256 of the tensors' file, and the SHA-256 of itself without that
 last entry: a pair that does not belong together, was cut short or edited is refused.
