@@ -55,8 +55,9 @@ class Fitted:
     def within(self, basis: Float[Tensor, "e r"]) -> "LowRank":
         """The best map into the span of orthonormal columns: ``U U' A``, and its own intercept."""
         inner = basis.T @ self.weight
-        bias = None if self.mean_x is None else self.mean_y - basis @ (inner @ self.mean_x)
-        return LowRank(basis, inner, bias)
+        if self.mean_x is None or self.mean_y is None:
+            return LowRank(basis, inner, None)
+        return LowRank(basis, inner, self.mean_y - basis @ (inner @ self.mean_x))
 
 
 @dataclass(frozen=True, eq=False)
