@@ -1,5 +1,45 @@
 """Early exit: after which block can a token leave, and what does that save?"""
 
+from satlens.exits.agreement import AgreementProbe, Classifier
+from satlens.exits.calibrate import Calibration, calibrate
+from satlens.exits.cost import Costs, measure
+from satlens.exits.evaluate import evaluate
+from satlens.exits.frontier import Comparison, Entry, compare
+from satlens.exits.policies import (
+    FixedLayer,
+    Never,
+    Patience,
+    SoftmaxResponse,
+    StageExit,
+    StateSaturation,
+)
 from satlens.exits.policy import Peek, Policy, ThresholdPolicy, leaving
+from satlens.exits.result import NUMBERS, ORACLE, Evaluation
+from satlens.exits.sweep import sweep
 
-__all__ = ["Peek", "Policy", "ThresholdPolicy", "leaving"]
+__all__ = [
+    "NUMBERS",
+    "ORACLE",
+    "AgreementProbe",
+    "Calibration",
+    "Classifier",
+    "Comparison",
+    "Costs",
+    "Entry",
+    "Evaluation",
+    "FixedLayer",
+    "Never",
+    "Patience",
+    "Peek",
+    "Policy",
+    "SoftmaxResponse",
+    "StageExit",
+    "StateSaturation",
+    "ThresholdPolicy",
+    "calibrate",
+    "compare",
+    "evaluate",
+    "leaving",
+    "measure",
+    "sweep",
+]
