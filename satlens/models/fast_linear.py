@@ -41,7 +41,7 @@ def fast_linears(model: nn.Module | ResidualModel) -> Iterator[int]:
             weight = _weight(module)
             if weight is None or "forward" in vars(module):
                 continue
-            module.forward = partial(_product, module, weight)
+            module.forward = partial(_forward, module, weight)
             stack.callback(delattr, module, "forward")
             taken += 1
         yield taken
@@ -61,7 +61,21 @@ def _weight(module: nn.Module) -> Tensor | None:
     return weight if kind is nn.Linear else weight.T.contiguous()
 
 
-def _product(module: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
+def _forward(module: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
     if PRODUCT is None or x.dtype != torch.float32 or torch.is_grad_enabled():  # it has no gradient
         return type(module).forward(module, x)
-    return PRODUCT(x, weight, module.bias, "none", [], "")
+    return product(x, weight, module.bias)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``W x + b`` through oneDNN, of float32 on the CPU, without a gradient."""
+    assert PRODUCT is not None
+    return PRODUCT(x, weight, bias, "none", [], "")
+
+
+def taken(module: nn.Module) -> Tensor | None:
+    """The weight ``[out, in]`` that a layer inside `fast_linears` multiplies with; None for any other."""
+    forward = vars(module).get("forward")
+    if isinstance(forward, partial) and forward.func is _forward:
+        return forward.args[1]
+    return None
