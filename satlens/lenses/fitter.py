@@ -8,7 +8,7 @@ inputs fits every map, with any ridge and any rank, and sums of several parts ad
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class ShortcutFitter:
         """States seen of each layer."""
         return self._moments.n
 
-    def update(self, states: States) -> Self:
+    def update(self, states: States) -> "ShortcutFitter":
         """Add the states of one batch.
 
         Raises:
@@ -103,7 +103,7 @@ class ShortcutFitter:
         batch_size: int = 8,
         include_bos: bool = False,
         progress: bool = False,
-    ) -> Self:
+    ) -> "ShortcutFitter":
         """Run the model over the inputs once, and add its states; may be called again with more.
 
         Args:
@@ -125,7 +125,7 @@ class ShortcutFitter:
                     bar.update(len(states.pos))
         return self
 
-    def merge(self, other: "ShortcutFitter") -> Self:
+    def merge(self, other: "ShortcutFitter") -> "ShortcutFitter":
         """Add what another fitter has seen; equal to one fitter that saw both, up to rounding.
 
         Raises:

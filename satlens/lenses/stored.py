@@ -81,7 +81,7 @@ def load_tuned(path: str | Path, model: ResidualModel) -> TunedLens:
 
 def array_of(tensor: Tensor) -> np.ndarray:
     """A copy on the CPU, contiguous."""
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return np.array(tensor.detach().cpu().numpy(), order="C")
 
 
 def tensor_of(values: np.ndarray, model: ResidualModel) -> Tensor:

@@ -10,7 +10,7 @@ epoch, the choice of tokens of the seed and the step: a run that resumes takes t
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +137,7 @@ class TunedLensTrainer:
         checkpoint: str | Path | None = None,
         every: int = 100,
         progress: bool = False,
-    ) -> Self:
+    ) -> "TunedLensTrainer":
         """Train over the inputs; goes on with a run that was stopped, if it was of the same inputs.
 
         Args:

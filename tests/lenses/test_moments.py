@@ -118,7 +118,9 @@ def test_values_that_are_not_finite_are_refused_and_nothing_is_added(bad):
     fresh.update(values)
     broken = {name: value.clone() for name, value in values.items()}
     broken["b"][2, 1] = bad
-    with pytest.raises(NumericsError, match="NaN or infinite values at b: the weights or the inputs"):
+    with pytest.raises(
+        NumericsError, match="NaN or infinite values at b: the weights or the inputs"
+    ):
         moments.update(broken)
     assert_same(moments, fresh, tolerance=0)
 
