@@ -92,7 +92,7 @@ def test_a_step_is_adam_on_the_divergence(host):
         h = states.resid[layer]
         q = model.readout(h + h @ weight[layer].T + bias[layer]).log_softmax(-1)
         loss = torch.nn.functional.kl_div(q, p, reduction="batchmean", log_target=True)
-        assert float(loss) == pytest.approx(float(losses[layer]), rel=1e-4)
+        assert loss.item() == pytest.approx(losses[layer].item(), rel=1e-4)
         loss.backward(inputs=[weight, bias])
     for grad, moved in ((weight.grad, trainer.weight), (bias.grad, trainer.bias)):
         clear = grad.abs() > 1e-5
@@ -107,8 +107,8 @@ def test_chunks_of_tokens_make_the_same_step(host, monkeypatch):
     one = whole.step(states)
     monkeypatch.setattr("satlens.lenses.trainer.ROWS", 7)
     torch.testing.assert_close(parts.step(states), one, rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(parts.optimizer.state[parts.weight]["exp_avg"],
-                               whole.optimizer.state[whole.weight]["exp_avg"], rtol=1e-3, atol=1e-7)  # fmt: skip
+    moments = [one.optimizer.state[one.weight]["exp_avg"] for one in (parts, whole)]
+    torch.testing.assert_close(*moments, rtol=1e-3, atol=1e-7)
 
 
 def test_the_seed_decides_the_order_and_the_tokens(host):

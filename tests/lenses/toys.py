@@ -12,7 +12,7 @@ from satlens.models.readout import LinearReadout
 
 
 class LinearStack(nn.Module):
-    """h_0 = embedding + position, h_{l+1} = B_l h_l (+ c): every later state is a linear map of every earlier."""
+    """h_0 = embedding + position, h_{l+1} = B_l h_l (+ c): a linear map between any two layers."""
 
     def __init__(self, n_layers, d, vocab, dtype, seed, offset=0.0, rank=None):
         super().__init__()
