@@ -4,6 +4,7 @@
     HookedTransformer, bridges          ln1               attn         ln2                         mlp
     Hugging Face, GPT-2 family          ln_1              attn         ln_2                        mlp
     Hugging Face, Llama family          input_layernorm   self_attn    post_attention_layernorm    mlp
+    Hugging Face, GPT-NeoX (Pythia)     input_layernorm   attention    post_attention_layernorm    mlp
 
 Each reads and writes vectors of the width of the stream, one a position; norm1 is what attention reads, norm2
 what the MLP reads. They are found by these names, host classes are never imported.
@@ -23,14 +24,13 @@ from satlens.models.protocol import ResidualModel
 KINDS = ("norm1", "attention", "norm2", "mlp")
 """In the order in which a block runs them."""
 
-NAMES: tuple[dict[str, str], ...] = (
-    {"norm1": "ln1", "attention": "attn", "norm2": "ln2", "mlp": "mlp"},
-    {"norm1": "ln_1", "attention": "attn", "norm2": "ln_2", "mlp": "mlp"},
-    {
-        "norm1": "input_layernorm", "attention": "self_attn", "norm2": "post_attention_layernorm",
-        "mlp": "mlp",
-    },
-)  # fmt: skip
+NAMES = (
+    ("ln1", "attn", "ln2", "mlp"),
+    ("ln_1", "attn", "ln_2", "mlp"),
+    ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp"),
+    ("input_layernorm", "attention", "post_attention_layernorm", "mlp"),
+)
+"""What they are called in a block, kinds in the same order."""
 
 Watcher = Callable[[Tensor, Tensor], Tensor | None]
 """``fn(input, output)``, both ``[batch, pos, d]``: gives another output, or None to leave it."""
@@ -43,17 +43,15 @@ def find_submodules(model: ResidualModel) -> list[Mapping[str, nn.Module]]:
         ModelError: a host whose blocks have other parts; the message says what was looked for.
     """
     blocks = _blocks(model)
-    if blocks is not None:
-        for names in NAMES:
-            if all(
-                isinstance(getattr(block, one, None), nn.Module)
+    for names in NAMES if blocks is not None else ():
+        if all(
+            isinstance(getattr(block, one, None), nn.Module) for block in blocks for one in names
+        ):
+            return [
+                {kind: getattr(block, one) for kind, one in zip(KINDS, names, strict=True)}
                 for block in blocks
-                for one in names.values()
-            ):
-                return [
-                    {kind: getattr(block, one) for kind, one in names.items()} for block in blocks
-                ]
-    looked = "; ".join(", ".join(names.values()) for names in NAMES)
+            ]
+    looked = "; ".join(", ".join(names) for names in NAMES)
     if blocks is None:
         stacks = ", ".join(dict.fromkeys(["blocks", *(layout.layers for layout in LAYOUTS)]))
         found = f"no stack of {model.n_layers} blocks (looked for {stacks})"
@@ -61,8 +59,8 @@ def find_submodules(model: ResidualModel) -> list[Mapping[str, nn.Module]]:
         found = f"blocks with {', '.join(name for name, _ in blocks[0].named_children())}"
     raise ModelError(
         f"The sub-modules of {model.name} ({type(model.host).__name__}) are not where they are looked for: "
-        f"found {found}. Each block must have {looked}: those of a HookedTransformer or a bridge, of the "
-        "GPT-2 family, or of the Llama family."
+        f"found {found}. Each block must have {looked}: those of a HookedTransformer or a bridge, or of the "
+        "GPT-2, Llama or GPT-NeoX family of Hugging Face."
     )
 
 
