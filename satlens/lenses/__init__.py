@@ -1,10 +1,13 @@
 """A residual state -> output scores."""
 
 from satlens.lenses.base import Lens, LinearLens
+from satlens.lenses.documents import split_documents
 from satlens.lenses.fitter import ShortcutFitter
 from satlens.lenses.linear import LinearMap, LinearShortcut
 from satlens.lenses.logit import LogitLens
+from satlens.lenses.quality import Quality, measure
 from satlens.lenses.submodule_maps import SubmoduleMaps
+from satlens.lenses.tolerance import tolerance
 from satlens.lenses.trainer import TunedLensTrainer
 from satlens.lenses.tuned import TunedLens
 
@@ -14,8 +17,12 @@ __all__ = [
     "LinearMap",
     "LinearShortcut",
     "LogitLens",
+    "Quality",
     "ShortcutFitter",
     "SubmoduleMaps",
     "TunedLens",
     "TunedLensTrainer",
+    "measure",
+    "split_documents",
+    "tolerance",
 ]

@@ -168,10 +168,7 @@ class ShortcutFitter:
             InputError: fewer states than coordinates without ridge, or settings that mean nothing.
         """
         check_shape(ridge, rank, shared, self.model.d_model)
-        if not self.n:
-            raise InputError(
-                "The fitter has seen no states yet: call fit(inputs) or update(states)."
-            )
+        self._seen_some()
         maps, directions = self._maps(ridge, intercept, rank, shared)
         name = "shortcut" if rank is None else f"shortcut, rank {rank}"
         name += {None: "", "subspace": ", one subspace", "map": ", one map"}[shared]
@@ -183,6 +180,27 @@ class ShortcutFitter:
                 "shared": shared, "shuffle": self.shuffle, "directions": directions,
             },
         )  # fmt: skip
+
+    def mean_state(self) -> LinearShortcut:
+        """Maps that give the mean later state whatever they read: a null for every other map.
+
+        Raises:
+            InputError: no states were seen yet.
+        """
+        self._seen_some()
+        d, kept = self.model.d_model, torch.promote_types(self._moments.dtype, torch.float32)
+        nothing = torch.zeros(d, 1, dtype=kept, device=self.model.device)
+        maps = {}
+        for i, j in self.pairs:
+            mean = self._kept(self._moments.mean(self._keys(i, j)[1]), kept)
+            maps[i, j] = LinearMap((nothing, nothing.T), mean)
+        return LinearShortcut(self.model, maps, {"states": self.n}, "mean state", self.identity)
+
+    def _seen_some(self) -> None:
+        if not self.n:
+            raise InputError(
+                "The fitter has seen no states yet: call fit(inputs) or update(states)."
+            )
 
     def _maps(
         self, ridge: float, intercept: bool, rank: int | None, shared: str | None

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
@@ -34,6 +35,7 @@ class SubmoduleMaps:
     Attributes:
         model: whose sub-modules they stand for.
         maps: by kind (`satlens.lenses.submodules.KINDS`) and block.
+        means: the mean output of each, a null for its map.
         settings: what made them, plain values.
 
     Source: Yom Din et al. 2023, section 6 (sub-modules).
@@ -52,11 +54,13 @@ class SubmoduleMaps:
 
     model: ResidualModel
     maps: Mapping[tuple[str, int], LinearMap]
+    means: Mapping[tuple[str, int], Float[Tensor, " d"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         own = object.__setattr__
         own(self, "maps", MappingProxyType(dict(self.maps)))
+        own(self, "means", MappingProxyType(dict(self.means)))
         own(self, "settings", MappingProxyType(dict(self.settings)))
 
     @property
@@ -111,38 +115,50 @@ class SubmoduleMaps:
                     bar.update(int(batch.real.sum()))
         if not moments.n:
             raise InputError("The inputs hold no position that counts: nothing to fit maps to.")
-        kind_of = torch.promote_types(moments.dtype, torch.float32)
+        kept = {
+            "dtype": torch.promote_types(moments.dtype, torch.float32),
+            "device": model.device,
+            "copy": True,
+        }
         maps = {}
         for key in keys:
             fitted = least_squares(
                 moments.pair(*_names(*key)), ridge, intercept, f"{key[0]} of block {key[1]}"
             )
-            weight = fitted.weight.to(kind_of).to(model.device)
-            bias = None if fitted.bias is None else fitted.bias.to(kind_of).to(model.device)
-            maps[key] = LinearMap((weight,), bias)
+            bias = None if fitted.bias is None else fitted.bias.to(**kept)
+            maps[key] = LinearMap((fitted.weight.to(**kept),), bias)
+        means = {key: moments.mean(_names(*key)[1]).to(**kept) for key in keys}
         settings = {"states": moments.n, "ridge": ridge, "intercept": intercept}
-        return SubmoduleMaps(model, maps, settings)
+        return SubmoduleMaps(model, maps, means, settings)
 
     @contextmanager
-    def replaced(self, kind: str, start: int = 0) -> Iterator[None]:
+    def replaced(self, kind: str, start: int = 0, *, by: str = "map") -> Iterator[None]:
         """Inside, the model runs with the maps of one kind in place, in blocks ``start .. L - 1``.
 
         The sub-modules still run, and what they give is not used; hooks that are already on the model
         stay, and the ones added here go on leaving and on any error.
 
+        Args:
+            by: "map", or "mean" for the mean output in place of the map, whatever is read.
+
         Raises:
             InputError: a kind without maps, or a block that the model does not have.
         """
         check_kind(kind)
-        if kind not in self.kinds:
-            raise InputError(f"There are maps of {', '.join(self.kinds)} here; asked for {kind!r}.")
+        if by not in ("map", "mean"):
+            raise InputError(f"by must be 'map' or 'mean'; got {by!r}.")
+        there = self.maps if by == "map" else self.means
+        if (kind, 0) not in there:
+            raise InputError(
+                f"There is a {by} of {', '.join(self.kinds)} here; asked for {kind!r}."
+            )
         check_layer(self.model, start, "start")
         parts = find_submodules(self.model)
         replacing = [
             (
                 parts[block][kind],
                 f"The {kind} of block {block}",
-                _replacement(self.maps[kind, block]),
+                _map_of(there[kind, block]) if by == "map" else _mean_of(there[kind, block]),
             )
             for block in range(start, self.model.n_layers)
         ]
@@ -160,8 +176,12 @@ def _names(kind: str, block: int) -> tuple[str, str]:
     return f"input of the {kind} of block {block}", f"output of the {kind} of block {block}"
 
 
-def _replacement(own: LinearMap) -> Watcher:
+def _map_of(own: LinearMap) -> Watcher:
     return lambda given, _output: own(given)
+
+
+def _mean_of(own: Float[Tensor, " d"]) -> Watcher:
+    return lambda _given, output: own.to(output).expand_as(output)
 
 
 def _seen(model: ResidualModel, kinds: tuple[str, ...], batch: Batch) -> dict[str, Tensor]:

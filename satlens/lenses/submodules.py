@@ -43,8 +43,8 @@ def find_submodules(model: ResidualModel) -> list[Mapping[str, nn.Module]]:
         ModelError: a host whose blocks have other parts; the message says what was looked for.
     """
     blocks = _blocks(model)
-    for names in NAMES if blocks is not None else ():
-        if all(
+    for names in NAMES:
+        if blocks and all(
             isinstance(getattr(block, one, None), nn.Module) for block in blocks for one in names
         ):
             return [
@@ -52,7 +52,7 @@ def find_submodules(model: ResidualModel) -> list[Mapping[str, nn.Module]]:
                 for block in blocks
             ]
     looked = "; ".join(", ".join(names) for names in NAMES)
-    if blocks is None:
+    if not blocks:
         stacks = ", ".join(dict.fromkeys(["blocks", *(layout.layers for layout in LAYOUTS)]))
         found = f"no stack of {model.n_layers} blocks (looked for {stacks})"
     else:
@@ -64,14 +64,14 @@ def find_submodules(model: ResidualModel) -> list[Mapping[str, nn.Module]]:
     )
 
 
-def _blocks(model: ResidualModel) -> Sequence[nn.Module] | None:
-    """The stack of blocks whose states are hooked."""
+def _blocks(model: ResidualModel) -> Sequence[nn.Module]:
+    """The stack of blocks whose states are hooked; empty if there is none of its length."""
     for path in ("blocks", *(layout.layers for layout in LAYOUTS)):
         if has_submodule(model.host, path):
             stack = model.host.get_submodule(path)
             if isinstance(stack, nn.ModuleList) and len(stack) == model.n_layers:
                 return list(stack)
-    return None
+    return []
 
 
 @contextmanager

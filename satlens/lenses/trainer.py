@@ -7,7 +7,6 @@ size falls from ``lr`` to 0 in a straight line. The order of the batches is a fu
 epoch, the choice of tokens of the seed and the step: a run that resumes takes the same steps.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, NumericsError
+from satlens.lenses.documents import inputs_sha256
 from satlens.lenses.identity import ModelIdentity
 from satlens.lenses.stored import array_of, described, tensor_of, versions, wanted
 from satlens.lenses.tuned import LR, TunedLens, translated
@@ -262,18 +262,6 @@ class TunedLensTrainer:
 def log_probabilities(scores: Float[Tensor, "token output"]) -> Float[Tensor, "token output"]:
     """In float32 at least."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(-1)
-
-
-def inputs_sha256(batches: Batches) -> str:
-    """SHA-256 of the rows of some inputs, in the order given."""
-    digest = hashlib.sha256(f"{len(batches.rows)} rows, {batches.batch_size} a batch".encode())
-    for row in batches.rows:
-        for name in ("ids", "source", "pixels", "real"):
-            values = getattr(row, name, None)
-            if isinstance(values, Tensor):
-                digest.update(f"{name} {tuple(values.shape)}\n".encode())
-                digest.update(values.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check(lr: float, tokens: int | None) -> None:

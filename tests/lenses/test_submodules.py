@@ -192,7 +192,7 @@ def test_a_hugging_face_family_with_other_names_is_refused(family):
         (lambda m: SubmoduleMaps.fit(m, [[1, 2, 3]]), r"a map from norm1 of block 0: n = [23], .*d = 16"),
         (lambda m: SubmoduleMaps.fit(m, DOCS, ridge=-1), "ridge must be"),
         (lambda m: SubmoduleMaps.fit(m, DOCS, kinds=("mlp",)).replaced("norm1").__enter__(),
-         "There are maps of mlp here; asked for 'norm1'"),
+         "There is a map of mlp here; asked for 'norm1'"),
         (lambda m: SubmoduleMaps.fit(m, DOCS).replaced("mlp", 3).__enter__(), "start must be a block of"),
     ],
 )  # fmt: skip

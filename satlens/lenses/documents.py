@@ -1,0 +1,85 @@
+"""The documents of some inputs: which they are, and parts of them that share none."""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+from torch import Tensor
+
+from satlens.conventions import DEFAULT_SEED
+from satlens.errors import InputError
+from satlens.models import Batches
+
+
+def documents_of(batches: Any) -> Int[ndarray, " doc"] | None:
+    """The numbers of the documents, ascending, where the inputs tell before they are read."""
+    rows = getattr(batches, "rows", None)
+    return None if rows is None else np.unique([row.doc for row in rows])
+
+
+def split_documents(
+    batches: Batches, share: float, seed: int = DEFAULT_SEED
+) -> tuple[Batches, Batches]:
+    """Two parts of the documents, the first with this share of them; no text is in both.
+
+    Documents of equal content go to one side together. They are dealt by a hash of their content and the
+    seed, so a document's side does not hang on the order of the inputs.
+
+    Raises:
+        InputError: a share outside (0, 1), or fewer than two different documents.
+
+    Example:
+        >>> import satlens
+        >>> model = satlens.wrap(satlens.load_model("tiny"))
+        >>> texts = ["Lily ran.", "Tom sat.", "Lily ran.", "A dog."]
+        >>> first, second = split_documents(model.batches(texts, 2), 0.5)
+        >>> len(first.rows) + len(second.rows), len({row.doc for row in first.rows})
+        (4, 2)
+    """
+    if isinstance(share, bool) or not 0 < share < 1:
+        raise InputError(f"The share of the first part must lie between 0 and 1, got {share!r}.")
+    content: dict[int, Any] = {}
+    for row in batches.rows:
+        content.setdefault(row.doc, hashlib.sha256(f"{seed}\n".encode()))
+        _feed(content[row.doc], row)
+    same: dict[bytes, list[int]] = {}
+    for doc, digest in content.items():
+        same.setdefault(digest.digest(), []).append(doc)
+    if len(same) < 2:
+        raise InputError(
+            f"Two parts that share no document need at least two different ones; the inputs hold "
+            f"{len(content)}, of {len(same)} different content(s)."
+        )
+    first: set[int] = set()
+    wanted = min(max(round(share * len(content)), 1), len(content) - 1)
+    order = [same[key] for key in sorted(same)]
+    for docs in order[:-1]:  # the last one is always of the other side
+        if first and len(first) + len(docs) > wanted:
+            continue
+        first.update(docs)
+    return _part(batches, first), _part(batches, content.keys() - first)
+
+
+def inputs_sha256(batches: Batches) -> str:
+    """SHA-256 of the rows of some inputs, in the order given."""
+    digest = hashlib.sha256(f"{len(batches.rows)} rows, {batches.batch_size} a batch".encode())
+    for row in batches.rows:
+        _feed(digest, row)
+    return digest.hexdigest()
+
+
+def _part(batches: Batches, docs: Any) -> Batches:
+    rows = tuple(row for row in batches.rows if row.doc in docs)
+    return replace(batches, rows=rows, n_documents=len(docs), note=None)
+
+
+def _feed(digest: Any, row: Any) -> None:
+    """All that a row gives the model to read, and which of its positions count."""
+    for name in ("ids", "source", "pixels", "real"):
+        values = getattr(row, name, None)
+        if isinstance(values, Tensor):
+            digest.update(f"{name} {tuple(values.shape)}\n".encode())
+            digest.update(values.detach().cpu().contiguous().numpy().tobytes())
