@@ -12,7 +12,8 @@ weights are read once for both.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -40,15 +41,26 @@ class Places:
     end: int
     level: bool
     angles: tuple[Tensor, Tensor] | None = None
+    _masks: dict[bool | int, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def where(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " some"]]:
+        """Row and position of each state, laid end to end."""
+        n, m = self.pos.shape
+        rows = torch.arange(n, device=self.pos.device) if self.rows is None else self.rows
+        return (rows if m == 1 else rows.repeat_interleave(m)), self.pos.reshape(-1)
 
     def mask(self, window: int | None) -> Bool[Tensor, "row 1 m key"] | None:
         """Which of the first ``end`` positions each may read; None if all, or all up to its own."""
-        near = window is not None and window < self.end
-        if not near and (self.whole or (self.level and self.pos.shape[1] == 1)):
+        near = window if window is not None and window < self.end else False
+        if near is False and (self.whole or (self.level and self.pos.shape[1] == 1)):
             return None
-        key = torch.arange(self.end, device=self.pos.device)
-        pos = (self.pos[:1] if self.level else self.pos)[:, None, :, None]
-        return (key <= pos) & (key > pos - window) if near else key <= pos
+        if near not in self._masks:
+            key = torch.arange(self.end, device=self.pos.device)
+            pos = (self.pos[:1] if self.level else self.pos)[:, None, :, None]
+            mask = key <= pos
+            self._masks[near] = mask if near is False else mask & (key > pos - near)
+        return self._masks[near]
 
     @property
     def whole(self) -> bool:
@@ -110,7 +122,7 @@ class Block:
                 theirs = rotary.at(due.pos)
                 mine = (torch.cat([mine[0], theirs[0]]), torch.cat([mine[1], theirs[1]]))
             k = rotary.turn(k, mine)
-        cache.write(layer, at.rows, at.pos, k[: len(flat)], v[: len(flat)])
+        cache.write(layer, at.where, k[: len(flat)], v[: len(flat)])
         if due is not None:
             cache.fill(layer, due, k[len(flat) :], v[len(flat) :])
         keys, values = cache.read(layer, at.rows, at.end)

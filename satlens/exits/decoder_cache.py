@@ -56,15 +56,11 @@ class Cache:
     def write(
         self,
         layer: int,
-        rows: Int[Tensor, " row"] | None,
-        pos: Int[Tensor, "row m"],
-        k: Float[Tensor, "some head e"],
-        v: Float[Tensor, "some head e"],
+        where: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
+        k: Float[Tensor, "n head e"],
+        v: Float[Tensor, "n head e"],
     ) -> None:
-        """Keys and values of ``m`` positions a row, laid end to end."""
-        n, m = pos.shape
-        rows = self._every[:n] if rows is None else rows
-        where = (rows[:, None].expand(n, m).reshape(-1), pos.reshape(-1))
+        """Keys and values of some rows and positions."""
         self.keys[layer].index_put_(where, k)
         self.values[layer].index_put_(where, v)
 
@@ -106,8 +102,7 @@ class Cache:
 
     def fill(self, layer: int, due: Waiting, k: Tensor, v: Tensor) -> None:
         """Keys and values that were due; the states go on to the next block."""
-        self.keys[layer].index_put_((due.rows, due.pos), k)
-        self.values[layer].index_put_((due.rows, due.pos), v)
+        self.write(layer, (due.rows, due.pos), k, v)
         if layer + 1 < len(self.keys):
             self.waiting[layer + 1].append(due)
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from satlens.models.readout import Head
 from satlens.saturation.exact import gamma, norms_above
+from satlens.saturation.packed import FEW, Packed, packed
 from satlens.saturation.rotation import Rotation
 from satlens.saturation.screen import BLOCK, Buffer
 
@@ -97,6 +98,7 @@ class QuantisedScreen:
             self._quantise(weight[first : first + 8192], first)
         self.finish()
         self._buffer = Buffer()
+        self._packed: list[Packed | None] = []
 
     def finish(self) -> None:
         """What each output, and each block at its worst, takes off a limit: bias, eps, om."""
@@ -159,7 +161,16 @@ class QuantisedScreen:
         return QuantisedQuery(p, scale, norm, error, mean)
 
     def product(self, query: QuantisedQuery, first: int = 0, last: int | None = None) -> Tensor:
-        """``p . q_v`` of a run of outputs, in a buffer that the next product overwrites."""
+        """``p . q_v`` of a run of outputs, in a buffer that the next product overwrites.
+
+        Of few rows and all outputs through the packed head, where it is faster (`satlens.saturation.packed`).
+        """
+        whole = first == 0 and last in (None, self.padded)
+        if self.kind == "int8" and whole and len(query.p) <= FEW:
+            if not self._packed:
+                self._packed.append(packed(self.q, int_product))
+            if self._packed[0] is not None:
+                return self._packed[0](query.p)
         q = self.q[first:last]
         dtype = torch.int32 if self.kind == "int8" else torch.bfloat16
         out = self._buffer.of(len(query.p), len(q), dtype, q.device)

@@ -171,7 +171,7 @@ def fast_dots(
     x = x.to(fast)
     if head.transposed:
         z = _from_columns(head, x, row, v)
-    elif head.weight.dtype == fast and x.device.type == "cpu":
+    elif head.weight.dtype == fast and x.device.type == "cpu" and len(row) > 64:
         z = _sampled(head.weight, x, row, v)
     else:
         z = x.new_empty(len(row))
