@@ -216,7 +216,7 @@ def _untrained(
 ) -> NullDraws:
     """The layers that untrained models give their own ranks at the positions where top-1 is wrong."""
     wrong = tokens[~tokens.right]
-    place = {key: row for row, key in enumerate(wrong.keys())}
+    place = {key: row for row, key in enumerate(wrong.places())}
     others = []
     for seed in seeds:
         fresh = replace(wrap(untrained(model, seed)), name=f"{model.name} untrained, seed {seed}")

@@ -120,7 +120,7 @@ def null_gains(
     for kind in BEYOND:
         if kind in nulls:
             lead = 1 - nulls[kind].layer[:, :, rank - 1] / last
-            leads[kind] = (places(tokens, nulls[kind]), lead)
+            leads[kind] = (rows_of(tokens, nulls[kind]), lead)
     sums, sizes, notes = {}, {}, []
     for kind, (rows, drawn) in leads.items():
         own = partial.rows(rows)
@@ -177,13 +177,13 @@ def _compared(
     )
 
 
-def places(tokens: NextTokens, null: NullDraws) -> Int[ndarray, " m"]:
+def rows_of(tokens: NextTokens, null: NullDraws) -> Int[ndarray, " m"]:
     """The rows of ``tokens`` that a null was drawn for, in its own order.
 
     Raises:
         InputError: a position of the null is not among them.
     """
-    row = {key: i for i, key in enumerate(tokens.keys())}
+    row = {key: i for i, key in enumerate(tokens.places())}
     keys = list(zip(null.events.doc.tolist(), null.events.pos.tolist(), strict=True))
     lacking = [key for key in keys if key not in row]
     if lacking:

@@ -110,10 +110,10 @@ class Reranker(BaseEstimator):
 
     def hits(self, tokens: NextTokens) -> Bool[ndarray, " n"]:
         """Whether the largest q is the next token's; of equal ones the lower id is first."""
-        log_q = self.log_shares(tokens)
-        after = self.beta_ * tokens.logp[:, self.k_].astype(np.float64) - tokens.tail_at(self.beta_)
-        log_q[:, -1] += np.minimum(after, 0.0)  # the rest's own first is rank k + 1
-        first = np.where(log_q == log_q.max(1, keepdims=True), tokens.token, np.iinfo(np.int32).max)
+        self._check(tokens.k, tokens.n_layers)
+        score = self.beta_ * tokens.logp.astype(np.float64)  # of rank k + 1: the first of the rest
+        score[:, :-1] += np.einsum("nkm,km->nk", self._features(tokens), self.coef_)
+        first = np.where(score == score.max(1, keepdims=True), tokens.token, np.iinfo(np.int32).max)
         return first.min(1) == tokens.next
 
     @torch.no_grad()

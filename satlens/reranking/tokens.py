@@ -110,7 +110,7 @@ class NextTokens:
         there = self.token == self.next[:, None]
         return np.where(there.any(1), there.argmax(1) + 1, 0)
 
-    def keys(self) -> list[tuple[int, int]]:
+    def places(self) -> list[tuple[int, int]]:
         """Document and position of every row."""
         return list(zip(self.doc.tolist(), self.pos.tolist(), strict=True))
 
