@@ -73,7 +73,10 @@ def _chosen(name: str, asked: argparse.Namespace) -> bool:
 
 
 def opened(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    """The record to add to: the one at ``path`` if it is of this case and machine, or a new one."""
+    """The record to add to: the one at ``path`` if it is of this case and machine, or a new one.
+
+    Peak memory alone may be taken on another machine than the times; the record then says on which.
+    """
     case = {
         name: getattr(asked, name) for name in ("shape", "batch", "tokens", "k", "seed", "onednn")
     }
@@ -91,12 +94,15 @@ def opened(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
     if not path.is_file():
         return new
     old = json.loads(path.read_text(encoding="utf-8"))
-    for key in ("kind", "case", "machine", "versions"):
+    elsewhere = asked.parts == ["memory"]
+    for key in ("kind", "case", "versions", *(() if elsewhere else ("machine",))):
         if old.get(key) != new[key]:
             raise SystemExit(
                 f"{path} is of another {key}: {old.get(key)}, here {new[key]}. Give this one a --name of "
                 "its own, or remove that file."
             )
+    if elsewhere and old["machine"] != new["machine"]:
+        old["memory_machine"] = new["machine"]
     return old
 
 

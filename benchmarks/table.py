@@ -55,13 +55,16 @@ def sentence(record: dict[str, Any]) -> str:
     fast = (
         ", ".join(name for name in ("avx512", "vnni", "bf16", "amx") if m[name]) or "none of them"
     )
-    cpu = f"{m['cpu']} (family {m['family']}, model {m['model']})" if m["family"] else m["cpu"]
     dates = sorted({part["date"] for part in record["times"].values()})
     installed = ", ".join(f"{name} {number}" for name, number in found.items())
     return (
-        f"{cpu}, {m['cores']} cores, {m['memory_gib']} GiB, {m['system']}; of avx512, vnni, bf16 and amx "
+        f"{_cpu(m)}, {m['cores']} cores, {m['memory_gib']} GiB, {m['system']}; of avx512, vnni, bf16 and amx "
         f"it has {fast}. {installed}. Measured {' and '.join(dates) or 'without times'}."
     )
+
+
+def _cpu(m: dict[str, Any]) -> str:
+    return f"{m['cpu']} (family {m['family']}, model {m['model']})" if m["family"] else m["cpu"]
 
 
 def _cells(name: str, record: dict[str, Any]) -> list[str]:
@@ -91,6 +94,10 @@ def _peak(one: dict[str, int], forward: dict[str, int] | None) -> str:
 def _notes(record: dict[str, Any]) -> list[str]:
     """What the columns do not say, a line each."""
     notes = []
+    if "memory_machine" in record:
+        notes.append(
+            f"* Peak memory was read on another machine: {_cpu(record['memory_machine'])}."
+        )
     for part, taken in record["times"].items():
         forward, static = taken["methods"]["forward"]["forward"], taken["static"]
         notes.append(

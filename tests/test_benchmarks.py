@@ -110,6 +110,17 @@ def test_results_of_another_case_are_not_mixed(record, tmp_path):
         peers.main([*TINY, "--out", str(tmp_path)])
 
 
+def test_memory_may_be_read_on_another_machine_and_times_may_not(record, tmp_path):
+    elsewhere = record | {"machine": record["machine"] | {"cpu": "another"}, "memory": {}}
+    (tmp_path / "tiny.json").write_text(json.dumps(elsewhere))
+    with pytest.raises(SystemExit, match="another machine"):
+        peers.main([*TINY, "--parts", "1", "--out", str(tmp_path)])
+    peers.main([*TINY, "--parts", "memory", "--methods", "certified", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "tiny.json").read_text())
+    assert found["times"] == record["times"] and "certified" in found["memory"]
+    assert "Peak memory was read on another machine" in table.peers(found)
+
+
 def test_with_the_layers_through_onednn_the_events_are_still_equal(tmp_path):
     arguments = ["--parts", "1", "--onednn", "--methods", "certified", "careful"]
     peers.main([*TINY, *arguments, "--out", str(tmp_path)])

@@ -8,6 +8,7 @@ All three give the same saturation layers. ``auto`` takes ``certified`` where th
 bfloat16 clearly faster than float32 (a few products of a few milliseconds say so), else ``backward``.
 """
 
+import statistics
 import time
 import weakref
 from collections.abc import Callable
@@ -195,7 +196,10 @@ def _marks(weight: Float[Tensor, "output d"]) -> Float[Tensor, " output"]:
 
 
 def calibrate(head: Head) -> dict[str, float]:
-    """Seconds of one product of each precision in the head's width: the best of three, 128 rows."""
+    """Seconds of one product of each precision in the head's width: medians of some taken by turns, 128 rows.
+
+    Not the fastest of them: where matrix units are shared with others the fastest says little of the next.
+    """
     n, d, device = min(len(head), 8192), head.weight.shape[1], head.weight.device
     x = torch.ones(128, d, device=device)
     w = head.weight[:n].float()
@@ -210,8 +214,9 @@ def calibrate(head: Head) -> dict[str, float]:
         products["int8"] = lambda: int_product(rows, small.T, out)
     seconds = {"int8": float("inf")}
     with full_precision():
-        for name, product in products.items():
-            seconds[name] = min(_timed(product, device) for _ in range(4))
+        taken = [{name: _timed(one, device) for name, one in products.items()} for _ in range(5)]
+    for name in products:
+        seconds[name] = statistics.median(one[name] for one in taken[1:])  # the first warms up
     return seconds
 
 
