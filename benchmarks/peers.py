@@ -125,7 +125,7 @@ def measured_times(
             asked.slow_rounds,
             asked.least,
         )
-    rows = {name: summary(taken, threads) for name, taken in samples.items()}
+    rows = {name: summary(taken) for name, taken in samples.items()}
     for name, events in found.items():
         rows[name]["differing"] = differing(events, found[methods[name].reference])
     return {

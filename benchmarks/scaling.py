@@ -100,7 +100,7 @@ def point(case: dict[str, int], width: int, asked: argparse.Namespace) -> dict[s
             {name: (lambda run=runs[name]: run(ids)) for name in METHODS},
             1, asked.rounds, asked.rounds, asked.least,
         )  # fmt: skip
-    rows = {name: summary(taken, 1) for name, taken in samples.items()}
+    rows = {name: summary(taken) for name, taken in samples.items()}
     return {
         name: {**row, "differing": differing(found[name], reference)} for name, row in rows.items()
     }

@@ -2,9 +2,10 @@
 
     ratio = seconds of the method / seconds of that forward,     median [least - most] over rounds
 
-On one thread seconds are CPU time of the process, which a busy neighbour hardly changes. On more they are
-wall time; then a sample counts only if others used little of the machine meanwhile (`QUIET`). If no sample
-of a method was quiet, all of them count, and the table marks it.
+On one thread seconds are CPU time of the process, on more they are wall time. A sample counts only if others
+used little of the machine meanwhile (`QUIET`); for CPU time too, since two virtual cores are often one real
+one, with one set of matrix units. If no sample of a method was quiet, all of them count, and the table
+marks it.
 """
 
 import gc
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 QUIET = 0.15
-"""Share of all cores that other processes may use during a wall-time sample."""
+"""Share of all cores that other processes may use during a sample."""
 LEAST = 0.2
 """Seconds of forward passes in a sample, unless told: one pass of a large model, many of a small one."""
 SLOW = 8.0
@@ -81,9 +82,9 @@ def _seconds(run: Callable[[], Any], clock: Callable[[], float]) -> float:
     return clock() - start
 
 
-def summary(samples: list[Sample], threads: int) -> dict[str, Any]:
+def summary(samples: list[Sample]) -> dict[str, Any]:
     """Numbers of one row: the samples, and median, least and most of the ratios that count."""
-    quiet = [s for s in samples if threads == 1 or (s.others is not None and s.others <= QUIET)]
+    quiet = [s for s in samples if s.others is not None and s.others <= QUIET]
     counted = [s.ratio for s in quiet or samples]
     return {
         "median": statistics.median(counted),
