@@ -45,7 +45,8 @@ class AgreementProbe:
     Attributes:
         weight, bias, mean: in the coordinates of the states, float32.
         n_layers: L of the model.
-        about: what it was fitted on: model, lens, states, the share of them where the lens agrees.
+        about: what it was fitted on: model, lens, states, and the share where the lens agrees,
+            layer by layer.
 
     Example:
         >>> import satlens
@@ -93,13 +94,14 @@ class AgreementProbe:
         batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
         batches = batches.first(tokens) if isinstance(batches, Batches) else batches
         states, agrees = _read(model, batches, lens)
+        share = agrees.mean(1).tolist()
         if not per_layer:
             states, agrees = states.reshape(1, -1, states.shape[-1]), agrees.reshape(1, -1)
         fitted = [_fit(x, y, C) for x, y in zip(states, agrees, strict=True)]
         *rows, converged = zip(*fitted, strict=True)
         weight, bias, mean = (torch.tensor(np.stack(row), dtype=torch.float32) for row in rows)
         about = {"model": model.name, "lens": lens.name, "per_layer": per_layer, "C": C,
-                 "states": agrees.size, "agreement": agrees.mean(1).tolist(),
+                 "states": agrees.size, "agreement": share,
                  "converged": all(converged)}  # fmt: skip
         return AgreementProbe(weight, bias, mean, model.n_layers, about)
 
@@ -117,7 +119,7 @@ class AgreementProbe:
                 f"{layer}."
             )
         own = layer if len(self.weight) > 1 else 0
-        log_odds = torch.addmv(self.bias[own], resid.float() - self.mean[own], self.weight[own])
+        log_odds = (resid.float() - self.mean[own]) @ self.weight[own] + self.bias[own]
         return torch.sigmoid(log_odds.double())
 
     def to(self, device: torch.device | str) -> "AgreementProbe":

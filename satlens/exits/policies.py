@@ -1,6 +1,6 @@
 """The policies of the literature, each a signal that is held against a threshold: ``signal >= threshold``.
 
-    SoftmaxResponse    p_1 - p_2 of the lens at h_l              Schuster et al. 2022 (CALM), Yom Din et al. 2023
+    SoftmaxResponse    p_1 - p_2 of the lens at h_l           Schuster et al. 2022 (CALM), Yom Din et al. 2023
     StateSaturation    cos(h_l, h_{l-1})                             the same
     StageExit          a probe says that stage 2 has begun           Lioubashevski et al. 2025
     Classifier         p(lens at h_l already has the final top-1)    CALM (`satlens.exits.classifier`)

@@ -16,7 +16,7 @@ block.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,9 @@ ORACLE = "oracle (sees the answer)"
 NUMBERS = (
     "agreement", "accuracy", "loss", "exit_layer", "blocks", "layers_saved", "compute_saved", "looking",
     "null_agreement", "null_accuracy", "null_loss", "null_compute_saved", "excess",
+)  # fmt: skip
+_BY_DOCUMENT = (
+    "doc", "tokens", "known", "full", "layer_agree", "layer_correct", "layer_loss", "layer_body"
 )  # fmt: skip
 _SUMS = ("agree", "correct", "loss", "body", "deciding")
 
@@ -102,6 +105,24 @@ class Evaluation:
                 f"No policy {name!r} in this result; it holds {', '.join(dict.fromkeys(self.names))}."
             )
         return sorted(found, key=lambda i: -np.nan_to_num(self.thresholds[i]))
+
+    def take(self, doc: Sequence[int] | Int[ndarray, " n"]) -> "Evaluation":
+        """The same of some documents, by their numbers: to calibrate on some and to test on others.
+
+        Raises:
+            InputError: a number that is not in ``doc``, or twice.
+        """
+        wanted = np.asarray(doc)
+        unknown = sorted(set(wanted.tolist()) - set(self.doc.tolist()))
+        if unknown or len(set(wanted.tolist())) < len(wanted) or not len(wanted):
+            raise InputError(
+                f"take needs documents of this result, each once; got {wanted.tolist()[:10]}, of which "
+                f"{unknown[:10]} are not in it."
+            )
+        rows = np.searchsorted(self.doc, np.sort(wanted))
+        kept = {name: getattr(self, name)[:, rows] for name in ("exits", *_SUMS)}
+        kept |= {name: getattr(self, name)[rows] for name in _BY_DOCUMENT}
+        return replace(self, **kept)
 
     def sums(self, points: Sequence[int]) -> Float[ndarray, "doc m"]:
         """All that `numbers_of` needs of these points, one row a document."""

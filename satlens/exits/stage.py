@@ -92,6 +92,8 @@ class LinearStage:
 
 def stage_score(probe: Any, resid: Float[Tensor, "token d"], layer: int) -> Float[Tensor, " token"]:
     """The same signal of any other classifier, asked on the CPU."""
+    if not len(resid):  # scikit-learn refuses to predict for no rows
+        return resid.new_zeros(0, dtype=torch.float64)
     x = resid.detach().float().cpu().numpy()
     more = {"layer": np.full(len(x), layer)} if getattr(probe, "per_layer", False) else {}
     if hasattr(probe, "decision_function"):

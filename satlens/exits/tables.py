@@ -15,15 +15,16 @@ UNKNOWN = -1
 
 
 def next_tokens(model: ResidualModel, batch: Batch) -> Int[Tensor, " token"]:
-    """The id that follows each real position in its row; -1 at the end of a row, and in models that do
-    not read from left to right.
+    """The id that follows each real position in its row; -1 at the end of a row, where the model has no such
+    output, and in models that do not read from left to right.
     """
     following = torch.full_like(batch.tokens, UNKNOWN)
     decodes = "decoder_input_ids" in batch.args
     if model.causal or decodes:
         mask = batch.args.get("decoder_attention_mask" if decodes else "attention_mask")
         read = torch.ones_like(batch.tokens, dtype=torch.bool) if mask is None else mask.bool()
-        following[:, :-1] = torch.where(read[:, 1:], batch.tokens[:, 1:], UNKNOWN)
+        known = read[:, 1:] & (batch.tokens[:, 1:] < model.n_outputs)
+        following[:, :-1] = torch.where(known, batch.tokens[:, 1:], UNKNOWN)
     return following[batch.real]
 
 

@@ -1,0 +1,470 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from satlens import LogitLens, load_model, wrap
+from satlens.errors import InputError, NumericsError
+from satlens.exits import (
+    ORACLE,
+    AgreementProbe,
+    Classifier,
+    FixedLayer,
+    Never,
+    Patience,
+    Peek,
+    SoftmaxResponse,
+    StageExit,
+    StateSaturation,
+    evaluate,
+)
+from satlens.exits.looking import Reader, Scores, signal_of
+from satlens.models.protocol import ResidualModel
+from tests.exits.reference import evaluate_by_hand, exits_by_hand
+from tests.exits.toys import Probe, Vandal, documents, unit_costs, whole_numbers
+
+D = 4
+
+
+def agreement_probe(layers: int) -> AgreementProbe:
+    """Weights in quarters: exact sums."""
+    generator = torch.Generator().manual_seed(layers)
+    weight = torch.randint(-3, 4, (layers - 1, D), generator=generator) / 4
+    return AgreementProbe(weight, torch.zeros(layers - 1), torch.ones(layers - 1, D), layers)
+
+
+def every_policy(layers: int):
+    """(policy, whether it reads scores, what a look costs beside them)."""
+    return [
+        (SoftmaxResponse(), True, 0),
+        (SoftmaxResponse(mean_length=6.0, name="decaying"), True, 0),
+        (StateSaturation(), False, 3 * D),
+        (StageExit(Probe(D)), False, 3 * D),
+        (StageExit(Probe(D, layers=(1, 2)), first=2, name="per layer"), False, 3 * D),
+        (Classifier(agreement_probe(layers)), False, D),
+        (Patience(), True, 0),
+        (FixedLayer(), False, 0),
+    ]
+
+
+def seen_signals(model, policy, inputs):
+    """Values that the signal takes: as thresholds they are ties."""
+    lens, found = LogitLens(model), []
+    for batch in model.batches(inputs, 8):
+        states, memory = model.states(batch), {}
+        for layer in range(model.n_layers - 1):
+            peek = Peek(layer, model.n_layers, states.resid[layer],
+                        states.resid[layer - 1] if layer else None, states.pos,
+                        lens.scores, memory)  # fmt: skip
+            found.append(signal_of(policy, peek))
+    values = torch.cat(found).double()
+    return values[values.isfinite()].clamp(policy.lowest, policy.highest).unique()
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_equals_the_plain_reference_ties_included(data):
+    layers = data.draw(st.integers(2, 6))
+    model = whole_numbers(layers=layers, d=D, seed=data.draw(st.integers(0, 10**6)))
+    lengths = data.draw(st.lists(st.integers(1, 8), min_size=1, max_size=4))
+    inputs = documents(lengths=[2, *lengths], seed=layers)
+    policies, expected = [], []
+    cost = dataclasses.replace(
+        unit_costs(layers), kv=np.arange(layers), look=np.arange(layers) + 5.0
+    )
+    for policy, scored, own in every_policy(layers):
+        values = seen_signals(model, policy, inputs)
+        values = values.tolist() or [policy.threshold]
+        picked = data.draw(st.lists(st.sampled_from(values), max_size=2, unique=True))
+        for threshold in picked:
+            one = policy.at(int(threshold) if policy.whole else threshold)
+            policies.append(one)
+            expected.append((one, scored, own))
+    policies.append(Never())
+    expected.append((Never(), False, 0))
+    found = evaluate(model, inputs, policies, cost=cost, batch_size=2).table()
+    for i, (policy, scored, own) in enumerate(expected):
+        want = evaluate_by_hand(model, inputs, policy, LogitLens(model), cost, scored, own)
+        for name, value in want.items():
+            assert found[name][i] == pytest.approx(value, abs=1e-6), (policy, name)
+
+
+def test_equals_the_plain_reference_on_real_weights(tiny_host):
+    model = wrap(tiny_host)
+    inputs = [[1, 50, 60, 70, 80, 90], [1, 33, 44, 55]]
+    policies = [SoftmaxResponse(0.3), StateSaturation(0.93), Patience(2), FixedLayer(7)]
+    found = evaluate(model, inputs, policies).table()
+    (batch,) = model.batches(inputs, 2)
+    states = model.states(batch)
+    for i, policy in enumerate(policies):
+        blocks = np.mean(exits_by_hand(model, LogitLens(model), policy, states)) + 1
+        assert found.blocks[i] == pytest.approx(blocks)
+
+
+class TestPublishedFlaws:
+    """Each fails with the flaw in."""
+
+    def test_methods_do_not_start_from_the_answers_of_the_one_before(self):
+        """Erratum 3: one array for all methods. Alone, in any order: the same numbers."""
+        model, inputs = whole_numbers(), documents()
+        policies = [SoftmaxResponse(0.4), StateSaturation(0.5), Patience(2), FixedLayer(1), Never()]
+        together = evaluate(model, inputs, policies, cost=unit_costs()).table()
+        turned = evaluate(model, inputs, policies[::-1], cost=unit_costs()).table()
+        for i, policy in enumerate(policies):
+            alone = evaluate(model, inputs, policy, cost=unit_costs()).table()
+            np.testing.assert_array_equal(together.iloc[i, 2:], alone.iloc[0, 2:])
+            np.testing.assert_array_equal(turned.iloc[len(policies) - 1 - i, 2:], alone.iloc[0, 2:])
+
+    def test_a_policy_that_writes_into_all_it_is_given_changes_nothing(self):
+        model, inputs = whole_numbers(), documents()
+        policies = [SoftmaxResponse(0.4), StateSaturation(0.5), Patience(2), FixedLayer(1)]
+        clean = evaluate(model, inputs, policies, cost=unit_costs())
+        for order in ([Vandal(), *policies], [*policies, Vandal()]):
+            found = evaluate(model, inputs, order, cost=unit_costs())
+            rows = [found.names.index(name) for name in clean.families]
+            np.testing.assert_array_equal(found.values(rows), clean.values(range(len(rows))))
+        np.testing.assert_array_equal(found.layer_agree, clean.layer_agree)
+
+    def test_the_first_block_costs_one(self):
+        """Erratum 11: an exit at index i counted as i layers, so the first block was free."""
+        found = evaluate(
+            whole_numbers(), documents(), [FixedLayer(0), FixedLayer(3)], cost=unit_costs()
+        )
+        table = found.table()
+        assert table.blocks[:2].tolist() == [1, 4] and table.exit_layer[:2].tolist() == [0, 3]
+        np.testing.assert_allclose(table.layers_saved[:2], [1 - 1 / 5, 1 - 4 / 5])
+
+    def test_the_full_model_saves_nothing_and_agrees(self):
+        table = evaluate(
+            whole_numbers(), documents(), [Never(), FixedLayer(4)], cost=unit_costs()
+        ).table()
+        for column, value in (
+            ("agreement", 1),
+            ("blocks", 5),
+            ("layers_saved", 0),
+            ("compute_saved", 0),
+        ):
+            assert table[column][:2].tolist() == [value, value]
+
+
+def reachable(thing, seen=None):
+    """Every tensor that can be had from an object by attributes, items, closures and views."""
+    seen = {} if seen is None else seen
+    if id(thing) in seen or isinstance(thing, str | int | float | bool | type(None) | type):
+        return seen
+    seen[id(thing)] = thing
+    if isinstance(thing, torch.Tensor):
+        reachable(thing._base, seen)
+        return seen
+    inside = []
+    if isinstance(thing, dict):
+        inside += list(thing.values())
+    elif isinstance(thing, list | tuple | set):
+        inside += list(thing)
+    inside += list(getattr(thing, "__dict__", {}).values())
+    if isinstance(getattr(thing, "__self__", None), object):
+        inside.append(getattr(thing, "__self__", None))
+    for cell in getattr(thing, "__closure__", None) or ():
+        inside.append(cell.cell_contents)
+    for one in inside:
+        if not callable(one) or hasattr(one, "__dict__"):
+            reachable(one, seen)
+    return seen
+
+
+def test_no_later_layer_and_no_answer_can_be_reached_from_a_peek():
+    model, inputs = whole_numbers(layers=6), documents(lengths=(9, 9))
+    own = {id(p) for p in model.host.parameters()}
+    seen = []
+
+    class Spy:
+        name = "spy"
+
+        def __call__(self, peek):
+            peek.scores()
+            tensors = [t for t in reachable(peek).values() if isinstance(t, torch.Tensor)]
+            seen.append([t for t in tensors if id(t) not in own])
+            return torch.zeros(len(peek.resid), dtype=torch.bool)
+
+    evaluate(model, inputs, [Spy(), SoftmaxResponse(0.5)], cost=unit_costs(6))
+    (batch,) = model.batches(inputs, 8)
+    states = model.states(batch)
+    for layer, tensors in enumerate(seen):
+        known = [states.resid[i] for i in (layer, layer - 1) if i >= 0]
+        known += [states.pos, model.readout(states.resid[layer])]
+        for tensor in tensors:
+            assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+            assert any(tensor.shape == one.shape and torch.equal(tensor, one) for one in known)
+    assert len(seen) == 5 and all(seen)
+
+
+def test_the_oracle_agrees_everywhere_and_no_policy_that_always_agrees_is_earlier():
+    model, inputs = whole_numbers(seed=3), documents()
+    policies = [*(SoftmaxResponse(t / 20) for t in range(21)), *(Patience(n) for n in (1, 2, 3, 4))]
+    table = evaluate(model, inputs, policies, cost=unit_costs()).table()
+    oracle = table[table.policy == ORACLE].iloc[0]
+    assert oracle.agreement == 1
+    assert (table[table.agreement == 1].blocks >= oracle.blocks).all()
+
+
+def test_the_null_is_the_mean_over_shuffled_exits():
+    model, inputs = whole_numbers(seed=5), documents(lengths=(6, 6, 6))
+    found = evaluate(model, inputs, SoftmaxResponse(0.4), cost=unit_costs())
+    layers = np.repeat(np.arange(5), found.exits[0].sum(0))
+    agree, generator = [], np.random.default_rng(0)
+    flat = per_token_agreement(model, inputs)
+    for _ in range(4000):
+        agree.append(flat[np.arange(len(flat)), generator.permutation(layers)].mean())
+    row = found.table().iloc[0]
+    assert row.null_agreement == pytest.approx(np.mean(agree), abs=4 * np.std(agree) / 4000**0.5)
+    assert np.std(agree) > 0.02
+    assert row.excess == pytest.approx(row.agreement - row.null_agreement)
+
+
+def per_token_agreement(model: ResidualModel, inputs) -> np.ndarray:
+    (batch,) = model.batches(inputs, len(inputs))
+    states = model.states(batch)
+    final = states.logits.argmax(1)
+    return (
+        torch.stack([model.readout(h).argmax(1) == final for h in states.resid], 1).double().numpy()
+    )
+
+
+class CoinFlip:
+    """Leaves at random: knows nothing of the token."""
+
+    name = "coin"
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, peek):
+        return torch.rand(len(peek.resid), generator=self.generator) < 0.3
+
+    def cost(self, d_model):
+        return 0
+
+
+def test_a_policy_that_knows_nothing_is_no_better_than_its_null():
+    """True null: the intervals of the excess cover 0 about as often as they say."""
+    covered = 0
+    for seed in range(60):
+        model = whole_numbers(words=40, seed=seed)
+        policy = CoinFlip()
+        policy.generator.manual_seed(seed)
+        inputs = documents(40, lengths=[12] * 30, seed=seed)
+        found = evaluate(model, inputs, policy, cost=unit_costs())
+        excess = found.estimates([0], draws=300)[0, 12]
+        covered += excess.low <= 0 <= excess.high
+    assert covered >= 51  # 95 % of 60 is 57; fewer than 51 has p < 0.005
+
+
+def test_a_policy_that_knows_is_better_than_its_null():
+    """Planted: the cosine of this toy is 1 exactly where the state has arrived."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randint(-2, 3, (40, 6, 4), generator=generator).float()
+    arrived = torch.randint(0, 5, (40,), generator=generator)
+    for word, layer in enumerate(arrived.tolist()):
+        table[word, layer:] = table[word, -1]
+    from tests.exits.toys import preset
+
+    model = preset(table, torch.randint(-2, 3, (6, 4), generator=generator).float())
+    found = evaluate(model, documents(40, [20] * 20), StateSaturation(1.0), cost=unit_costs(6))
+    excess = found.estimates([0])[0, 12]
+    assert excess.low > 0.05
+    assert found.table().agreement[0] > 0.9
+
+
+class TestCounts:
+    def test_documents_windows_and_batches_change_nothing(self):
+        model, inputs = whole_numbers(), documents(lengths=(9, 3, 20, 1, 6))
+        one = evaluate(model, inputs, SoftmaxResponse(0.4), cost=unit_costs(), batch_size=1)
+        many = evaluate(model, inputs, SoftmaxResponse(0.4), cost=unit_costs(), batch_size=5)
+        np.testing.assert_array_equal(one.doc, [0, 1, 2, 3, 4])
+        np.testing.assert_array_equal(one.exits, many.exits)
+        np.testing.assert_allclose(one.values(), many.values(), atol=1e-6)
+        np.testing.assert_array_equal(one.tokens, [9, 3, 20, 1, 6])
+        np.testing.assert_array_equal(one.known, [8, 2, 19, 0, 5])
+
+    def test_more_documents_than_the_first_room(self):
+        found = evaluate(
+            whole_numbers(), documents(lengths=[2] * 50), Patience(2), cost=unit_costs()
+        )
+        np.testing.assert_array_equal(found.tokens, [2] * 50)
+
+    def test_some_documents_of_a_result_are_a_result_of_some_documents(self):
+        model, inputs = whole_numbers(), documents(lengths=(9, 3, 20, 1, 6))
+        policies = [SoftmaxResponse(0.4), Patience(2)]
+        every = evaluate(model, inputs, policies, cost=unit_costs())
+        some = evaluate(model, [inputs[1], inputs[4]], policies, cost=unit_costs())
+        taken = every.take([4, 1])
+        assert taken.doc.tolist() == [1, 4]
+        np.testing.assert_allclose(taken.values(), some.values(), atol=1e-6)
+        for bad in ([1, 9], [1, 1], []):
+            with pytest.raises(InputError, match="documents of this result, each once"):
+                every.take(bad)
+
+    def test_every_token_leaves_once(self):
+        found = evaluate(whole_numbers(), documents(), [Patience(2), Never()], cost=unit_costs())
+        np.testing.assert_array_equal(found.exits.sum(2), np.tile(found.tokens, (3, 1)))
+
+    def test_a_model_that_does_not_read_left_to_right_has_no_accuracy(self):
+        model = whole_numbers(causal=False)
+        found = evaluate(model, documents(), Patience(2), cost=unit_costs())
+        assert found.table()[["accuracy", "loss"]].isna().all(axis=None)
+        assert not found.table().agreement.isna().any()
+        assert any("no accuracy and no loss" in note for note in found.notes)
+
+    def test_swept_thresholds_share_one_signal(self):
+        class Counting(SoftmaxResponse):
+            calls = 0
+
+            def signal(self, peek):
+                Counting.calls += 1
+                return super().signal(peek)
+
+        evaluate(whole_numbers(), [[1, 2]], [Counting(t / 10) for t in range(9)], cost=unit_costs())
+        assert Counting.calls == 4
+
+    def test_intervals_are_over_documents(self):
+        table = evaluate(whole_numbers(), documents(), Patience(2), cost=unit_costs()).table(
+            intervals=True, draws=200
+        )
+        assert (table.agreement_low <= table.agreement).all()
+        assert (table.agreement_high >= table.agreement).all()
+        alone = evaluate(whole_numbers(), [[1, 2, 3]], Patience(2), cost=unit_costs())
+        assert alone.table(intervals=True).agreement_low.isna().all()
+
+
+class Wrong:
+    name = "wrong"
+
+    def __init__(self, said):
+        self.said = said
+
+    def __call__(self, peek):
+        return self.said(len(peek.resid))
+
+
+class TestBadInput:
+    def run(self, policy, model=None, inputs=None):
+        return evaluate(model or whole_numbers(), inputs or documents(), policy, cost=unit_costs())
+
+    @pytest.mark.parametrize(
+        ("said", "found"),
+        [
+            (lambda n: torch.zeros(n + 1, dtype=torch.bool), r"shape \(\d+,\)"),
+            (lambda n: torch.zeros(n, 1, dtype=torch.bool), r"shape \(\d+, 1\)"),
+            (lambda n: torch.zeros(n), "torch.float32"),
+            (lambda n: [False] * n, "returned list"),
+            (lambda n: None, "NoneType"),
+        ],
+    )
+    def test_not_one_boolean_a_token(self, said, found):
+        with pytest.raises(InputError, match=rf"'wrong' must return one boolean a token.*{found}"):
+            self.run(Wrong(said))
+
+    def test_a_signal_of_the_wrong_shape(self):
+        class Flat(SoftmaxResponse):
+            def signal(self, peek):
+                return super().signal(peek)[None]
+
+        with pytest.raises(InputError, match="must be one number a token"):
+            self.run(Flat())
+
+    def test_a_limit_of_the_wrong_shape(self):
+        class Odd(SoftmaxResponse):
+            def limit(self, peek):
+                return torch.zeros(len(peek.resid) + 1)
+
+        with pytest.raises(InputError, match="must be one number, or one a token"):
+            self.run(Odd())
+
+    def test_a_policy_that_raises_leaves_no_hook(self):
+        model = whole_numbers()
+        with pytest.raises(InputError, match=r"'wrong' failed after block 0 \(ZeroDivisionError"):
+            self.run(Wrong(lambda n: 1 / 0), model)
+        assert all(not point._forward_hooks for point in model.hook_points)
+
+    def test_an_interrupt_inside_a_policy_is_an_interrupt(self):
+        def stop(n):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            self.run(Wrong(stop))
+
+    def test_nan_states(self):
+        model = whole_numbers()
+        model.host.table.data[3, 1] = torch.nan
+        with pytest.raises(NumericsError, match="NaN"):
+            self.run(FixedLayer(1), model, [[1, 2, 3, 4]])
+
+    def test_a_nan_signal(self):
+        class Sick(SoftmaxResponse):
+            def signal(self, peek):
+                return super().signal(peek) * torch.nan
+
+        with pytest.raises(
+            NumericsError, match=r"signal of 'softmax response' is NaN for \d+ of \d+"
+        ):
+            self.run(Sick())
+
+    @pytest.mark.parametrize(
+        ("policies", "said"),
+        [
+            ([], "No policies"),
+            ([3], "number 0 is int"),
+            ([FixedLayer(1), FixedLayer(1)], "twice at one threshold"),
+            ([StageExit(Probe()), StageExit(Probe(seed=1))], "give one of them another name"),
+        ],
+    )
+    def test_lists_of_policies_that_cannot_be(self, policies, said):
+        with pytest.raises(InputError, match=said):
+            self.run(policies)
+
+    def test_a_model_of_one_block(self):
+        with pytest.raises(InputError, match="one block: there is nowhere to leave early"):
+            evaluate(whole_numbers(layers=1), documents(), FixedLayer(0), cost=unit_costs(1))
+
+    def test_costs_of_another_model(self):
+        with pytest.raises(InputError, match="cost is of 4 layers; preset has 5"):
+            evaluate(whole_numbers(), documents(), FixedLayer(0), cost=unit_costs(4))
+
+    def test_a_probe_of_another_model(self):
+        with pytest.raises(InputError, match="states of width 7; this model's have 4"):
+            self.run(StageExit(Probe(7)))
+        with pytest.raises(InputError, match="reads states of width 4 after blocks 0 to 6"):
+            self.run(Classifier(agreement_probe(8)), whole_numbers(d=5))
+
+
+def test_the_reader_counts_and_copies():
+    lens = LogitLens(whole_numbers())
+    scores = Scores(lens)
+    reader, resid = Reader(scores), torch.ones(3, 4)
+    kept = lens.scores(resid, 0)
+    scores.keep(resid, 0, kept)
+    reader(resid.clone(), 0).fill_(9)
+    assert torch.equal(reader(resid, 0), kept) and reader.read == {0: 6}
+    assert torch.equal(reader(resid[:1] * 2, 1), kept[:1] * 2) and reader.read == {0: 6, 1: 1}
+
+
+def test_a_policy_that_reads_some_tokens_pays_for_some():
+    class Half:
+        name = "half"
+
+        def __call__(self, peek):
+            peek.lens(peek.resid[: len(peek.resid) // 2], peek.layer)
+            return torch.zeros(len(peek.resid), dtype=torch.bool)
+
+    found = evaluate(whole_numbers(), [[1, 2, 3, 4]], Half(), cost=unit_costs())
+    assert found.table().looking[0] * found.full.sum() == pytest.approx(4 * 4 * 0.5 * 30)
+    assert "half" in found.notes[0]
+
+
+def test_the_bundled_model_by_name():
+    found = evaluate(load_model("tiny"), "Lily had a red ball.", [SoftmaxResponse(0.8)])
+    assert found.settings == {"model": found.settings["model"], "lens": "logit"}
+    assert found.table().compute_saved[0] < 0  # its vocabulary costs more than its blocks
