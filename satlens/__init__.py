@@ -1,6 +1,6 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import order, patching, probes, survey
+from satlens import order, patching, probes, reranking, survey
 from satlens.lenses import LinearShortcut, LogitLens, TunedLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.probes import StageProbe
@@ -20,6 +20,7 @@ __all__ = [
     "order",
     "patching",
     "probes",
+    "reranking",
     "survey",
     "untrained",
     "wrap",

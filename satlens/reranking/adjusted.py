@@ -177,13 +177,13 @@ def shuffled_gains(partial: Partial, shuffles: int, seed: int) -> Float[ndarray,
 def gain_of(sums: Float[ndarray, "... 3"]) -> Float[ndarray, "..."]:
     """``sum u v / sqrt(n sum v^2)``; NaN where the final output leaves nothing of E open."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[..., UV] / np.sqrt(sums[..., ONE] * _open(sums))
+        return np.asarray(sums[..., UV] / np.sqrt(sums[..., ONE] * _open(sums)))
 
 
 def slope_of(sums: Float[ndarray, "... 3"]) -> Float[ndarray, "..."]:
     """``sum u v / sum v^2``; NaN likewise."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[..., UV] / _open(sums)
+        return np.asarray(sums[..., UV] / _open(sums))
 
 
 def _open(sums: Float[ndarray, "... 3"]) -> Float[ndarray, "..."]:
@@ -226,7 +226,7 @@ def shuffle_within(stratum: Int[ndarray, " n"], rng: np.random.Generator) -> Int
     """Row numbers, shuffled among the rows of one stratum.
 
     >>> shuffle_within(np.array([1, 0, 1, 0]), np.random.default_rng(0)).tolist()
-    [0, 3, 2, 1]
+    [2, 3, 0, 1]
     """
     place = np.argsort(stratum, kind="stable")
     drawn = np.lexsort((rng.random(len(stratum)), stratum))

@@ -19,7 +19,7 @@ def document_folds(
         InputError: fewer than two parts, or fewer documents than parts.
 
     >>> document_folds(np.array([7, 7, 3, 5]), folds=3).tolist()
-    [1, 1, 0, 2]
+    [1, 1, 2, 0]
     """
     if folds < 2:
         raise InputError(

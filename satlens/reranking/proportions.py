@@ -84,7 +84,7 @@ def two_proportion_test(n1: int, x1: int, n2: int, x2: int) -> tuple[float, floa
 
     >>> z, p = two_proportion_test(200, 80, 100, 25)
     >>> round(z, 3), round(p, 4)
-    (2.566, 0.0103)
+    (2.568, 0.0102)
     """
     if min(n1, n2) == 0 or not 0 < x1 + x2 < n1 + n2:
         return np.nan, np.nan

@@ -13,7 +13,7 @@ read.
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ class Reranker(BaseEstimator):
         self.saturation = saturation
         self.C = C
 
-    def fit(self, tokens: NextTokens) -> Self:
+    def fit(self, tokens: NextTokens) -> "Reranker":
         """Fit b and w to positions and their next tokens.
 
         Raises:
@@ -159,7 +159,7 @@ class Reranker(BaseEstimator):
         STORED.save(path, {"coef": self.coef_}, said)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path) -> "Reranker":
         """Read what `save` wrote.
 
         Raises:

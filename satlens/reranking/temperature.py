@@ -31,4 +31,4 @@ def fit_temperature(tokens: NextTokens) -> float:
 
 def at_the_end(beta: float) -> bool:
     """Whether a fitted value lies at an end of what is allowed."""
-    return min(beta - BETAS[0], BETAS[-1] - beta) < 1e-3
+    return bool(min(beta - BETAS[0], BETAS[-1] - beta) < 1e-3)
