@@ -4,25 +4,66 @@ With z the scores of the lens, f the model's own logits, p = softmax f, q = soft
 
     precision@k    1 if v is among the top k of f
     surprisal      -log p(v)
-    kl             sum p log (p / q)
+    kl             sum p log (p / q) = sum p log p - sum p z + log sum exp z
 
 Ties: the lower id first. Source: Yom Din et al. 2023, section 3; the divergence is ours, beside them.
 """
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-MEASURES = ("precision@1", "precision@5", "precision@10", "surprisal", "kl")
-"""Columns of `agreement`. Nats; precisions are 0 or 1."""
 TOPS = (1, 5, 10)
-HIGHER_IS_BETTER = {"precision@1": True, "precision@5": True, "precision@10": True,
-                    "surprisal": False, "kl": False, "r2": True}  # fmt: skip
+MEASURES = (*(f"precision@{k}" for k in TOPS), "surprisal", "kl")
+"""Columns of `agreement`. Nats; precisions are 0 or 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class FullOutput:
+    """The model's own output at some tokens, and what every lens is held against.
+
+    Attributes:
+        logits: f. log_p, p: of its softmax, in float32 at least.
+        certainty: ``sum p log p``.
+        highest: the highest logits, one more than the largest k.
+    """
+
+    logits: Float[Tensor, "token output"]
+    log_p: Float[Tensor, "token output"]
+    p: Float[Tensor, "token output"]
+    certainty: Float[Tensor, " token"]
+    highest: Float[Tensor, "token top"]
+
+    @staticmethod
+    @torch.no_grad()
+    def of(logits: Float[Tensor, "token output"]) -> "FullOutput":
+        """From the logits; once for all lenses and layers."""
+        log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+        p = log_p.exp()
+        # An output that is ruled out (-inf) adds nothing.
+        certainty = torch.where(p > 0, p * log_p, 0.0).sum(-1, dtype=torch.float64)
+        highest = logits.topk(min(max(TOPS) + 1, logits.shape[1]), dim=1).values
+        return FullOutput(logits, log_p, p, certainty, highest)
+
+    def before(self, ids: Int[Tensor, " token"]) -> Int[Tensor, " token"]:
+        """How many outputs come before each of these, exact up to the largest k."""
+        own = self.logits.gather(1, ids[:, None])
+        before = (self.highest > own).sum(1)
+        # An equal logit elsewhere is before it if its id is lower; beyond the highest, nobody asks.
+        tied = ((self.highest == own).sum(1) > 1) | (self.highest[:, -1:] == own)[:, 0]
+        if tied.any():
+            logits, mine, rows = self.logits[tied], own[tied], ids[tied][:, None]
+            lower = torch.arange(logits.shape[1], device=logits.device) < rows
+            first = (logits > mine) | ((logits == mine) & lower)
+            before[tied] = first.sum(1)
+        return before
 
 
 @torch.no_grad()
 def agreement(
-    scores: Float[Tensor, "token output"], full: Float[Tensor, "token output"]
+    scores: Float[Tensor, "token output"], full: FullOutput | Float[Tensor, "token output"]
 ) -> Float[Tensor, "token measure"]:
     """The measures of every token, float64.
 
@@ -30,17 +71,14 @@ def agreement(
         >>> full = torch.tensor([[3.0, 2.0, 1.0]])
         >>> agreement(torch.tensor([[0.0, 9.0, 0.0]]), full)[0, :3].tolist()
         [0.0, 1.0, 1.0]
-        >>> agreement(full, full)[0].tolist()[0], float(agreement(full, full)[0, -1])
-        (1.0, 0.0)
     """
-    wide = torch.promote_types(full.dtype, torch.float32)
-    top = scores.argmax(-1, keepdim=True)  # of equal scores the first
-    own = full.gather(1, top)
-    ids = torch.arange(full.shape[1], device=full.device)
-    before = ((full > own) | ((full == own) & (ids < top))).count_nonzero(1)
-    log_p, log_q = full.to(wide).log_softmax(-1), scores.to(wide).log_softmax(-1)
-    # p = 0 where a logit is -inf: such an output adds nothing, whatever the lens says of it.
-    terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
+    full = full if isinstance(full, FullOutput) else FullOutput.of(full)
+    z = scores.to(full.p.dtype)
+    top, best = z.argmax(-1), z.amax(-1, keepdim=True)  # of equal scores the first
+    before = full.before(top)
+    z = z - best  # small where p is large, so that the two sums lose little to each other
+    terms = torch.where(full.p > 0, full.p * z, 0.0) if bool(torch.isinf(z).any()) else full.p * z
+    kl = full.certainty - terms.sum(-1, dtype=torch.float64) + z.logsumexp(-1).double()
     columns = [(before < k).double() for k in TOPS]
-    columns += [-log_p.gather(1, top)[:, 0].double(), terms.sum(1, dtype=torch.float64)]
+    columns += [-full.log_p.gather(1, top[:, None])[:, 0].double(), kl]
     return torch.stack(columns, 1)

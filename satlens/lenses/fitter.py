@@ -7,6 +7,7 @@ inputs fits every map, with any ridge and any rank, and sums of several parts ad
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -153,6 +154,7 @@ class ShortcutFitter:
         intercept: bool = False,
         rank: int | None = None,
         shared: str | None = None,
+        residual: bool = False,
     ) -> LinearShortcut:
         """The least-squares maps of what was seen until now, frozen.
 
@@ -163,21 +165,25 @@ class ShortcutFitter:
             shared: with ``rank``, what the maps to one layer share. "subspace": each has its own
                 ``[rank, d]`` factor, and all write into one subspace, ``A_i = U B_i``. "map": one map,
                 ``A_i = U B`` for every i.
+            residual: fit ``h_j - h_i ~ A h_i`` and add h_i again. Without ridge and rank these are the
+                same maps; ridge and low rank then lead back to the identity in place of 0.
 
         Raises:
             InputError: fewer states than coordinates without ridge, or settings that mean nothing.
         """
         check_shape(ridge, rank, shared, self.model.d_model)
         self._seen_some()
-        maps, directions = self._maps(ridge, intercept, rank, shared)
+        maps, directions = self._maps(ridge, intercept, rank, shared, residual)
         name = "shortcut" if rank is None else f"shortcut, rank {rank}"
+        name += ", residual" if residual else ""
         name += {None: "", "subspace": ", one subspace", "map": ", one map"}[shared]
         return LinearShortcut(
             self.model, maps, identity=self.identity,
             name=name if self.shuffle is None else f"{name}, shuffled",
             settings={
                 "states": self.n, "ridge": ridge, "intercept": intercept, "rank": rank,
-                "shared": shared, "shuffle": self.shuffle, "directions": directions,
+                "shared": shared, "residual": residual, "shuffle": self.shuffle,
+                "directions": directions,
             },
         )  # fmt: skip
 
@@ -203,7 +209,7 @@ class ShortcutFitter:
             )
 
     def _maps(
-        self, ridge: float, intercept: bool, rank: int | None, shared: str | None
+        self, ridge: float, intercept: bool, rank: int | None, shared: str | None, residual: bool
     ) -> tuple[dict[tuple[int, int], LinearMap], dict[str, int]]:
         """The maps, and in how many directions the states of each layer vary."""
         to = torch.promote_types(self._moments.dtype, torch.float32)
@@ -214,20 +220,20 @@ class ShortcutFitter:
             )
             bias = fitted.bias
             factors = tuple(self._kept(factor, to) for factor in factors)
-            return LinearMap(factors, None if bias is None else self._kept(bias, to))
+            return LinearMap(factors, None if bias is None else self._kept(bias, to), residual)
 
         maps: dict[tuple[int, int], LinearMap] = {}
         directions: dict[str, int] = {}
         for j in sorted({j for _, j in self.pairs}):
             sources = [i for i, to_j in self.pairs if to_j == j]
             if shared == "map":
-                fitted = self._pooled(sources, j, ridge, intercept)
+                fitted = self._pooled(sources, j, ridge, intercept, residual)
                 directions[f"pooled to {j}"] = fitted.directions
                 one = frozen(reduced_rank(fitted, rank))
                 maps |= {(i, j): one for i in sources}
                 continue
             fits = [
-                least_squares(self._pair(i, j), ridge, intercept, f"layer {i} to {j}")
+                least_squares(self._pair(i, j, residual), ridge, intercept, f"layer {i} to {j}")
                 for i in sources
             ]
             directions |= {str(i): one.directions for i, one in zip(sources, fits, strict=True)}
@@ -235,7 +241,7 @@ class ShortcutFitter:
                 low = shared_subspace(fits, rank)
                 outer = self._kept(low[0].outer, to)
                 done = [frozen(one) for one in low]
-                done = [LinearMap((outer, one.factors[1]), one.bias) for one in done]
+                done = [replace(one, factors=(outer, one.factors[1])) for one in done]
             else:
                 done = [frozen(one if rank is None else reduced_rank(one, rank)) for one in fits]
             maps |= {(i, j): one for i, one in zip(sources, done, strict=True)}
@@ -245,13 +251,16 @@ class ShortcutFitter:
         """The names of a map's input and of what it is to give."""
         return f"layer {i}", f"layer {j}" if self.shuffle is None else f"another token, layer {j}"
 
-    def _pair(self, i: int, j: int) -> PairMoments:
-        return self._moments.pair(*self._keys(i, j))
+    def _pair(self, i: int, j: int, residual: bool) -> PairMoments:
+        moments = self._moments.pair(*self._keys(i, j))
+        return moments.of_difference() if residual else moments
 
-    def _pooled(self, sources: Sequence[int], j: int, ridge: float, intercept: bool) -> Fitted:
-        moments = self._pair(sources[0], j)
+    def _pooled(
+        self, sources: Sequence[int], j: int, ridge: float, intercept: bool, residual: bool
+    ) -> Fitted:
+        moments = self._pair(sources[0], j, residual)
         for i in sources[1:]:
-            moments = moments.pooled(self._pair(i, j))
+            moments = moments.pooled(self._pair(i, j, residual))
         return least_squares(moments, ridge, intercept, f"layers {sources} to {j}")
 
     def _kept(self, values: Tensor, dtype: torch.dtype) -> Tensor:

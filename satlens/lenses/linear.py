@@ -26,7 +26,7 @@ from satlens.models.protocol import ResidualModel
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """``y = F_1 .. F_m x + b``: one matrix, or the two factors of a map of low rank.
+    """``y = F_1 .. F_m x + b (+ x)``: one matrix, or the two factors of a map of low rank.
 
     Example:
         >>> twice = LinearMap((2 * torch.eye(3),))
@@ -36,22 +36,26 @@ class LinearMap:
 
     factors: tuple[Float[Tensor, "_ _"], ...]
     bias: Float[Tensor, " e"] | None = None
+    residual: bool = False
+    """Whether x itself is added."""
 
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch e"]:
         """The map of states; computed in its own type, given in theirs."""
-        y = x.to(self.factors[0])
+        y = own = x.to(self.factors[0])
         for factor in reversed(self.factors):
             y = y @ factor.T
-        return (y if self.bias is None else y + self.bias).to(x)
+        y = y if self.bias is None else y + self.bias
+        return (y + own if self.residual else y).to(x)
 
     @property
     def weight(self) -> Float[Tensor, "e d"]:
-        """The matrix."""
-        return self.factors[0] if len(self.factors) == 1 else torch.linalg.multi_dot(self.factors)
+        """The matrix, with the identity in it where x is added."""
+        whole = self.factors[0] if len(self.factors) == 1 else torch.linalg.multi_dot(self.factors)
+        return whole + torch.eye(len(whole)).to(whole) if self.residual else whole
 
     @property
     def rank(self) -> int:
-        """The largest rank that the matrix can have."""
+        """The largest rank that the product of the factors can have."""
         return min(min(factor.shape) for factor in self.factors)
 
     @property
@@ -116,6 +120,7 @@ class LinearShortcut(TransportedLens):
         intercept: bool = False,
         rank: int | None = None,
         shared: str | None = None,
+        residual: bool = False,
         batch_size: int = 8,
         include_bos: bool = False,
         progress: bool = False,
@@ -124,7 +129,7 @@ class LinearShortcut(TransportedLens):
 
         Args:
             model, inputs, batch_size, include_bos, progress: as in `satlens.detect`.
-            pairs, ridge, intercept, rank, shared: see `satlens.lenses.ShortcutFitter`.
+            pairs, ridge, intercept, rank, shared, residual: see `satlens.lenses.ShortcutFitter`.
 
         Raises:
             InputError: fewer states than coordinates without ridge; unusable settings or inputs.
@@ -134,7 +139,9 @@ class LinearShortcut(TransportedLens):
         check_shape(ridge, rank, shared, wrap(model).d_model)
         fitter = ShortcutFitter(model, pairs=pairs)
         fitter.fit(inputs, batch_size=batch_size, include_bos=include_bos, progress=progress)
-        return fitter.shortcut(ridge=ridge, intercept=intercept, rank=rank, shared=shared)
+        return fitter.shortcut(
+            ridge=ridge, intercept=intercept, rank=rank, shared=shared, residual=residual
+        )
 
     @property
     def parameters(self) -> int:

@@ -13,7 +13,7 @@ asked for, whatever the number of tokens.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,10 @@ class PairMoments:
     xx: Float[Tensor, "d d"]
     yx: Float[Tensor, "e d"]
     dtype: torch.dtype = torch.float64
+
+    def of_difference(self) -> "PairMoments":
+        """Those of x and y - x, of one width."""
+        return replace(self, mean_y=self.mean_y - self.mean_x, yx=self.yx - self.xx)
 
     def pooled(self, other: "PairMoments") -> "PairMoments":
         """Those of the pairs of both, as if they were tokens of one stream."""

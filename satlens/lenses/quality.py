@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
-from satlens.lenses.agreement import MEASURES
+from satlens.lenses.agreement import MEASURES, FullOutput
 from satlens.lenses.base import Lens
 from satlens.lenses.documents import documents_of
 from satlens.lenses.logit import LogitLens
@@ -227,7 +227,7 @@ def read_into(
     for start in range(0, len(states.pos), ROWS):
         rows = slice(start, start + ROWS)
         resid, doc = states.resid[:, rows], states.doc[rows]
-        full = model.readout(resid[-1])
+        full = FullOutput.of(model.readout(resid[-1]))
         for name, lens in lenses.items():
             for layer in sums.layers:
                 scores, state = _read(model, lens, resid[layer], layer)

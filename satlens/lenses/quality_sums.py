@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from satlens.lenses.agreement import MEASURES, agreement
+from satlens.lenses.agreement import MEASURES, FullOutput, agreement
 
 UNITS = 128
 
@@ -67,7 +67,7 @@ class QualitySums:
         layer: int,
         doc: Int[Tensor, " token"],
         scores: Float[Tensor, "token output"],
-        full: Float[Tensor, "token output"],
+        full: FullOutput,
         error: Float[Tensor, "token d"] | None,
     ) -> None:
         """What one method says of some tokens behind one layer; ``error``: its final state minus y."""

@@ -33,7 +33,7 @@ def save_shortcut(lens: LinearShortcut, path: str | Path) -> None:
                 arrays[number[id(tensor)]] = array_of(tensor)
         maps.append({
             "from": i, "to": j, "factors": [number[id(factor)] for factor in one.factors],
-            "bias": None if one.bias is None else number[id(one.bias)],
+            "bias": None if one.bias is None else number[id(one.bias)], "residual": one.residual,
         })  # fmt: skip
     said = {
         "name": lens.name, "model": lens.identity.to_dict(), "settings": dict(lens.settings),
@@ -53,6 +53,7 @@ def load_shortcut(path: str | Path, model: ResidualModel) -> LinearShortcut:
         (one["from"], one["to"]): LinearMap(
             tuple(tensors[name] for name in one["factors"]),
             None if one["bias"] is None else tensors[one["bias"]],
+            one["residual"],
         )
         for one in said["maps"]
     }

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
+from satlens.lenses.agreement import FullOutput
 from satlens.lenses.documents import documents_of
 from satlens.lenses.quality import ROWS, Quality
 from satlens.lenses.quality_sums import QualitySums
@@ -112,11 +113,12 @@ def _read(
     states = model.states(batch, logits=False)
     final = states.resid[-1]
     sums.count(states.doc, final)
+    chunks = [slice(start, start + ROWS) for start in range(0, len(final), ROWS)]
+    full = [FullOutput.of(model.readout(final[rows])) for rows in chunks]
     for kind, by, layer in runs:
         with maps.replaced(kind, layer + 1, by=by):
             changed = model.states(batch, logits=False).resid[-1]
-        for start in range(0, len(final), ROWS):
-            rows = slice(start, start + ROWS)
-            full, scores = model.readout(final[rows]), model.readout(changed[rows])
+        for rows, own in zip(chunks, full, strict=True):
             error = changed[rows].double() - final[rows].double()
-            sums.add(method_name(kind, by), layer, states.doc[rows], scores, full, error)
+            scores = model.readout(changed[rows])
+            sums.add(method_name(kind, by), layer, states.doc[rows], scores, own, error)

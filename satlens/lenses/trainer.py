@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, NumericsError
+from satlens.lenses.agreement import FullOutput
 from satlens.lenses.documents import inputs_sha256
 from satlens.lenses.identity import ModelIdentity
 from satlens.lenses.stored import array_of, described, tensor_of, versions, wanted
@@ -79,6 +80,7 @@ class TunedLensTrainer:
         self.losses: Float[Tensor, " layer"] | None = None
         self._run: dict[str, Any] | None = None
 
+    @torch.no_grad()
     def step(self, states: States, lr: float | None = None) -> Float[Tensor, " layer"]:
         """One optimiser step on the states of one batch; gives the loss of each layer before it.
 
@@ -91,8 +93,7 @@ class TunedLensTrainer:
         losses = torch.zeros(len(self.weight), dtype=torch.float64)
         for start in range(0, len(keep), ROWS):
             part = resid[:, start : start + ROWS]
-            with torch.no_grad():
-                final = log_probabilities(self.model.readout(part[-1]))
+            final = FullOutput.of(self.model.readout(part[-1]))
             share = part.shape[1] / len(keep)
             for layer in range(len(self.weight)):
                 loss, *grad = self._gradients(part[layer], layer, final)
@@ -113,13 +114,15 @@ class TunedLensTrainer:
 
     @torch.enable_grad()
     def _gradients(
-        self, resid: Float[Tensor, "token d"], layer: int, final: Float[Tensor, "token output"]
+        self, resid: Float[Tensor, "token d"], layer: int, final: FullOutput
     ) -> tuple[float, Tensor, Tensor]:
         weight = self.weight[layer].detach().requires_grad_()
         bias = self.bias[layer].detach().requires_grad_()
-        own = log_probabilities(self.model.readout(translated(resid.detach(), weight, bias)))
-        loss = (final.exp() * (final - own)).sum(-1).mean()
-        return float(loss.detach()), *torch.autograd.grad(loss, (weight, bias))
+        z = self.model.readout(translated(resid.detach(), weight, bias)).to(final.p)
+        # sum p log (p / q) = sum p log p - sum p z + log sum exp z
+        kl = z.logsumexp(-1) - (final.p * z).sum(-1)
+        grads = torch.autograd.grad(kl.mean(), (weight, bias))
+        return float((final.certainty + kl.detach()).mean()), *grads
 
     def _tokens(self, n: int) -> Int[Tensor, " chosen"]:
         if self.tokens is None or n <= self.tokens:
@@ -257,11 +260,6 @@ class TunedLensTrainer:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{name}.{key}"] = value
         return tensors
-
-
-def log_probabilities(scores: Float[Tensor, "token output"]) -> Float[Tensor, "token output"]:
-    """In float32 at least."""
-    return scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(-1)
 
 
 def _check(lr: float, tokens: int | None) -> None:

@@ -21,6 +21,7 @@ KINDS = {
     "rank": {"rank": 3},
     "one subspace": {"rank": 3, "shared": "subspace"},
     "one map": {"rank": 3, "shared": "map", "intercept": True},
+    "residual": {"rank": 2, "residual": True, "intercept": True},
 }
 DOCS = random_ids(40, [20, 31, 9, 25, 14])
 
@@ -72,6 +73,10 @@ class TestOneMap(ShortcutContract):
     kind = KINDS["one map"]
 
 
+class TestResidual(ShortcutContract):
+    kind = KINDS["residual"]
+
+
 def fit(model, **kw):
     return LinearShortcut.fit(model, random_ids(model.n_outputs, [30] * 12, seed=5), **kw)
 
@@ -107,6 +112,27 @@ def test_a_planted_low_rank_is_found_and_a_lower_one_is_not_enough():
         assert lens.maps[0, 3].rank == 2
     low = fit(model, rank=1)
     assert float((low.transport(states.resid[0], 0) - states.resid[-1]).abs().max()) > 0.1
+
+
+def test_residual_maps_are_the_same_without_rank_and_the_identity_with_endless_ridge():
+    model = satlens.wrap(a_host())
+    fitter = ShortcutFitter(model).fit(DOCS)
+    plain, residual = fitter.shortcut(), fitter.shortcut(residual=True)
+    ridged, whole = (fitter.shortcut(residual=r, ridge=1e12) for r in (True, False))
+    for pair in plain.maps:
+        torch.testing.assert_close(residual.maps[pair].weight, plain.maps[pair].weight)
+        torch.testing.assert_close(ridged.maps[pair].weight, torch.eye(16))
+        assert float(whole.maps[pair].weight.abs().max()) < 1e-9
+    states = model.states(next(iter(model.batches(DOCS, 8))))
+    y = states.resid[-1]
+    for rank in (1, 4, 15):
+        low = fitter.shortcut(rank=rank, residual=True)
+        x = (y - states.resid[2]).double().numpy()
+        change = low.maps[2, 3].weight.double() - torch.eye(16, dtype=torch.float64)
+        assert np.linalg.matrix_rank(change, tol=1e-4) == rank
+        left = [float(((lens.transport(states.resid[2], 2) - y) ** 2).sum())
+                for lens in (plain, low, fitter.shortcut(rank=rank - 1 or 1, residual=True))]  # fmt: skip
+        assert left[0] < left[1] <= left[2] < float((x**2).sum())
 
 
 def test_what_is_shared_counts_once():
@@ -263,7 +289,7 @@ def test_a_model_that_was_trained_further_is_refused(saved):
     folder, _ = saved
     host = random_hooked(n_layers=4, d=16, vocab=40)
     assert LinearShortcut.load(folder / "s", host).maps
-    next(p for name, p in host.named_parameters() if "attn" in name).data.view(-1)[3] += 1e-3
+    next(p for name, p in host.named_parameters() if "attn" in name).data.mul_(1.001)
     with pytest.raises(InputError, match="unembeddings are the same, their other weights are not"):
         LinearShortcut.load(folder / "s", host)
 

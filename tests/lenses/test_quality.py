@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score
 import satlens
 from satlens.errors import InputError
 from satlens.lenses import LinearShortcut, LogitLens, ShortcutFitter, measure, split_documents
-from satlens.lenses.agreement import MEASURES, TOPS, agreement
+from satlens.lenses.agreement import MEASURES, TOPS, FullOutput, agreement
 from satlens.lenses.quality_sums import UNITS, QualitySums
 from satlens.resampling import by_document
 from tests.builders import random_hooked, random_ids
@@ -165,14 +165,14 @@ def test_coordinates_that_do_not_vary_explain_nothing_and_cost_nothing():
     sums = QualitySums(("m",), (0,), 4)
     doc = torch.arange(50) // 5
     sums.count(doc, y)
-    sums.add("m", 0, doc, torch.zeros(50, 3), torch.zeros(50, 3), x - y)
+    sums.add("m", 0, doc, torch.zeros(50, 3), FullOutput.of(torch.zeros(50, 3)), x - y)
     found = satlens.lenses.Quality(sums)
     want = r2_score(y[:, [0, 2]].numpy(), x[:, [0, 2]].numpy())
     assert found.estimate("m", "r2").value[0] == pytest.approx(want, rel=1e-5)
     assert sums.varies().tolist() == [True, False, True, False]
     still = QualitySums(("m",), (0,), 4)
     still.count(doc, torch.ones(50, 4))
-    still.add("m", 0, doc, torch.zeros(50, 3), torch.zeros(50, 3), torch.ones(50, 4))
+    still.add("m", 0, doc, torch.zeros(50, 3), FullOutput.of(torch.zeros(50, 3)), torch.ones(50, 4))
     assert np.isnan(satlens.lenses.Quality(still).estimate("m", "r2").value[0])
 
 
@@ -182,7 +182,8 @@ def test_memory_does_not_grow_with_the_documents_and_each_is_of_one_unit():
         sums = QualitySums(("m",), (0,), 4, np.arange(documents) * 3)
         doc = torch.arange(documents).repeat_interleave(2) * 3
         sums.count(doc, torch.randn(len(doc), 4))
-        sums.add("m", 0, doc, torch.randn(len(doc), 3), torch.randn(len(doc), 3), None)
+        full = FullOutput.of(torch.randn(len(doc), 3))
+        sums.add("m", 0, doc, torch.randn(len(doc), 3), full, None)
         sizes.append(sums.agreed.nbytes + sums.error.nbytes + sums.final.nbytes)
         assert (sums.tokens > 0).sum() == min(documents, UNITS)
         assert (sums.tokens[sums.tokens > 0] % 2 == 0).all()
