@@ -202,6 +202,23 @@ class ShortcutFitter:
             maps[i, j] = LinearMap((nothing, nothing.T), mean)
         return LinearShortcut(self.model, maps, {"states": self.n}, "mean state", self.identity)
 
+    def shift(self) -> LinearShortcut:
+        """``h_i + (mean h_j - mean h_i)``: what a change of the mean alone does, a control for maps.
+
+        Raises:
+            InputError: no states were seen yet.
+        """
+        self._seen_some()
+        d, kept = self.model.d_model, torch.promote_types(self._moments.dtype, torch.float32)
+        nothing = torch.zeros(d, 1, dtype=kept, device=self.model.device)
+        maps = {}
+        for i, j in self.pairs:
+            source, target = (self._moments.mean(key) for key in self._keys(i, j))
+            maps[i, j] = LinearMap(
+                (nothing, nothing.T), self._kept(target - source, kept), residual=True
+            )
+        return LinearShortcut(self.model, maps, {"states": self.n}, "shift", self.identity)
+
     def _seen_some(self) -> None:
         if not self.n:
             raise InputError(

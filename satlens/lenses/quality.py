@@ -90,6 +90,39 @@ class Quality:
         """A sum of methods, each times its factor: by layer, or the mean over some layers."""
         return self._over(signs, measure, layers)
 
+    def over_best(
+        self, method: str, others: Sequence[str], measure: str, layers: Sequence[int]
+    ) -> tuple[str, Estimate]:
+        """How far one method is ahead of the best other one, in the mean over layers.
+
+        The best is found anew in every draw, so the interval knows that it was chosen. Positive is
+        better, also where a low measure is.
+
+        Returns:
+            The best of the others over all documents, and the estimate.
+
+        Raises:
+            InputError: no others, or r2 (which is no mean over tokens).
+        """
+        if not others or measure not in MEASURES:
+            raise InputError(
+                f"over_best wants other methods and one of {', '.join(MEASURES)}; got "
+                f"{list(others)} and {measure!r}."
+            )
+        sign = 1 if measure.startswith("precision") else -1
+        at = [self._index(self.layers, layer, "layer") for layer in layers]
+        column = MEASURES.index(measure)
+        rows = [self._index(self.methods, name, "method") for name in (method, *others)]
+        totals = [sign * self.sums.agreed[row, at, :, column].mean(0) for row in rows]
+
+        def statistic(s: ndarray) -> ndarray:
+            means = s[..., 1:] / s[..., :1]
+            return means[..., :1] - means[..., 1:].max(-1, keepdims=True)
+
+        ahead = self._bootstrap(np.column_stack([self.sums.tokens, *totals]), statistic)[0]
+        best = int(np.argmax([total.sum() for total in totals[1:]]))
+        return others[best], ahead
+
     def _over(
         self, signs: Sequence[tuple[str, float]], measure: str, layers: Sequence[int] | None
     ) -> Intervals:

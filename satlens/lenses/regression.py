@@ -92,13 +92,7 @@ def least_squares(
     """
     check_ridge(ridge)
     d = len(moments.mean_x)
-    unknowns = d + int(intercept)
-    if not ridge and moments.n < unknowns:
-        raise InputError(
-            f"Too few states for a map from {what}: n = {moments.n}, and each row of the map has "
-            f"{unknowns} unknowns (d = {d}{', and the intercept' if intercept else ''}). So few are "
-            "fitted exactly, whatever they are. Give more text, or a ridge (ridge=0.001)."
-        )
+    check_enough(moments.n, d, ridge, intercept, what)
     xx, yx = moments.xx, moments.yx
     if not intercept:
         xx = xx + moments.n * torch.outer(moments.mean_x, moments.mean_x)
@@ -138,6 +132,21 @@ def shared_subspace(fits: Sequence[Fitted], rank: int) -> list[LowRank]:
     explained = torch.stack([one.explained for one in fits]).sum(0)
     basis = _top(explained, rank)
     return [one.within(basis) for one in fits]
+
+
+def check_enough(n: int, d: int, ridge: float, intercept: bool, what: str) -> None:
+    """Refuse to fit more unknowns than there are states.
+
+    Raises:
+        InputError: without ridge, fewer states than coordinates (and intercept); with both numbers.
+    """
+    unknowns = d + int(intercept)
+    if not ridge and n < unknowns:
+        raise InputError(
+            f"Too few states for a map from {what}: n = {n}, and each row of the map has {unknowns} "
+            f"unknowns (d = {d}{', and the intercept' if intercept else ''}). So few are fitted exactly, "
+            "whatever they are. Give more text, or a ridge (ridge=0.001)."
+        )
 
 
 def check_ridge(ridge: float) -> None:

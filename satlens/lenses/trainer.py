@@ -135,6 +135,7 @@ class TunedLensTrainer:
         inputs: Any,
         *,
         epochs: int = 1,
+        steps: int | None = None,
         batch_size: int = 8,
         include_bos: bool = False,
         checkpoint: str | Path | None = None,
@@ -146,6 +147,7 @@ class TunedLensTrainer:
         Args:
             inputs: as in `satlens.detect`, or `Batches` made before.
             epochs: passes over them.
+            steps: batches to read in place of that, in as many passes as it takes.
             checkpoint: where `save` is called every ``every`` steps and at the end.
 
         Raises:
@@ -156,16 +158,20 @@ class TunedLensTrainer:
             if isinstance(inputs, Batches)
             else self.model.batches(inputs, batch_size, include_bos)
         )
-        for name, value in (("epochs", epochs), ("every", every)):
+        for name, value in (
+            ("epochs", epochs),
+            ("every", every),
+            ("steps", 1 if steps is None else steps),
+        ):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
-        total = epochs * len(batches)
-        self._start(batches, epochs, total)
+        total = epochs * len(batches) if steps is None else steps
+        self._start(batches, total)
         with tqdm(
             total=total, initial=self._run["done"], desc=f"tune, {self.model.name}",
             unit=" steps", disable=not progress,
         ) as bar:  # fmt: skip
-            for batch in self._rest(batches, epochs):
+            for batch in self._rest(batches, total):
                 if batch.real.any():
                     states = self.model.states(batch, logits=False)
                     self.step(states, self.lr * (1 - self._run["done"] / total))
@@ -177,9 +183,9 @@ class TunedLensTrainer:
             self.save(checkpoint)
         return self
 
-    def _start(self, batches: Batches, epochs: int, total: int) -> None:
+    def _start(self, batches: Batches, total: int) -> None:
         """A new run, or the rest of one that was stopped."""
-        run = {"inputs_sha256": inputs_sha256(batches), "epochs": epochs, "total": total}
+        run = {"inputs_sha256": inputs_sha256(batches), "total": total}
         if self._run is None or self._run["done"] >= self._run["total"]:
             self._run = {**run, "done": 0}
             return
@@ -191,12 +197,14 @@ class TunedLensTrainer:
                     "inputs and settings it began with, or make a new trainer."
                 )
 
-    def _rest(self, batches: Batches, epochs: int) -> Iterator[Batch]:
+    def _rest(self, batches: Batches, total: int) -> Iterator[Batch]:
         """The batches that are left, each epoch in an order of its own."""
         rows, size = sorted(batches.rows, key=len, reverse=True), batches.batch_size
-        for epoch in range(self._run["done"] // len(batches), epochs):
-            order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(batches))
-            for index in order[self._run["done"] - epoch * len(batches) :].tolist():
+        n, first = len(batches), self._run["done"]
+        for epoch in range(first // n, -(-total // n)):
+            order = np.random.default_rng([self.seed, 0, epoch]).permutation(n).tolist()
+            start = epoch * n
+            for index in order[max(first - start, 0) : total - start]:
                 yield batches.collate(rows[index * size : (index + 1) * size])
 
     def lens(self) -> TunedLens:

@@ -89,6 +89,7 @@ class TunedLens(TransportedLens):
         *,
         lr: float = LR,
         epochs: int = 1,
+        steps: int | None = None,
         tokens: int | None = None,
         seed: int = DEFAULT_SEED,
         batch_size: int = 8,
@@ -103,7 +104,12 @@ class TunedLens(TransportedLens):
         from satlens.lenses.trainer import TunedLensTrainer
 
         trainer = TunedLensTrainer(model, lr=lr, tokens=tokens, seed=seed)
-        run = {"epochs": epochs, "batch_size": batch_size, "include_bos": include_bos}
+        run = {
+            "epochs": epochs,
+            "steps": steps,
+            "batch_size": batch_size,
+            "include_bos": include_bos,
+        }
         return trainer.fit(inputs, **run, progress=progress).lens()
 
     def transport(
