@@ -59,8 +59,8 @@ class Sampling:
     def probabilities(self, scores: Float[Tensor, "row token"]) -> Float[Tensor, "row token"]:
         """What tokens are drawn with, float64; 0 for those left out."""
         z = scores.double() / self.temperature
-        if not z.isfinite().any(1).all() or z.isnan().any():
-            bad = int((z.isnan().any(1) | ~z.isfinite().any(1)).sum())
+        bad = int((~z.amax(1).isfinite()).sum())
+        if bad:
             raise NumericsError(
                 f"NaN scores for {bad} of {len(z)} positions: nothing can be drawn from them. The weights "
                 "or the inputs hold NaN or overflow in this precision."
@@ -92,14 +92,15 @@ def generators(seed: int | Sequence[int], prompts: int) -> list[torch.Generator]
     """A generator a prompt.
 
     Args:
-        seed: of all, or one for each prompt; prompt i of ``seed=s`` draws as it would alone with
-            ``seed=[s]`` only for i = 0.
+        seed: of all, or one for each prompt, which then draws as it would alone with that seed.
 
     Raises:
         InputError: no whole numbers, negative ones, or another number of them than of prompts.
     """
-    alone = isinstance(seed, int | np.integer)
-    seeds = [(seed, i) for i in range(prompts)] if alone else [(own, 0) for own in seed]
+    if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
+        seeds = [(own, 0) for own in seed]
+    else:
+        seeds = [(seed, i) for i in range(prompts)]
     whole = all(
         isinstance(own, int | np.integer) and not isinstance(own, bool) and own >= 0
         for own, _ in seeds

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from satlens.errors import ModelError
+from satlens.errors import ModelError, NumericsError
 from satlens.exits.decoder import Decoder, Places
 from satlens.exits.decoder_hosts import decoder_of
 from satlens.models.inputs import example_ids
@@ -95,6 +95,11 @@ def check(model: ResidualModel, decoder: Decoder) -> None:
     ids = [(5 * i + own) % vocabulary for i, own in enumerate(example_ids(vocabulary) * 2)][:length]
     (batch,) = model.batches([ids], 1, include_bos=True)
     want = model.forward(batch)[0].double()
+    if not want.isfinite().all():
+        raise NumericsError(
+            f"NaN scores for {int((~want.isfinite().all(1)).sum())} of {len(want)} positions of a short "
+            f"text: the weights of {model.name} hold NaN, or overflow in this precision."
+        )
     got = model.readout(_states(decoder, torch.tensor([ids], device=model.device))).double()
     spread = max(float(want.std()), 1e-6) if want.numel() > 1 else 1e-6
     # transformers computes RMS norms in float32 whatever the model's type.
