@@ -10,13 +10,21 @@ from satlens.cli.audit import audit
 from satlens.cli.detect import detect
 from satlens.cli.patch import patch
 from satlens.cli.probe import probe
+from satlens.cli.rerank import rerank
 from satlens.cli.survey import survey
 from satlens.errors import SatlensError
 
 INTERRUPTED = 130
 """The exit status a shell gives to a program stopped by Ctrl-C."""
 
-VERBS = {"audit": audit, "probe": probe, "patch": patch, "survey": survey, "detect": detect}
+VERBS = {
+    "audit": audit,
+    "probe": probe,
+    "patch": patch,
+    "rerank": rerank,
+    "survey": survey,
+    "detect": detect,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -93,7 +93,41 @@ DIRECTION_MEANING = {
     "exchanged": "mean difference of states that come the way of another token, of the same length",
 }
 
+RERANK_NULL_NAMES = {
+    "shuffled": "layers shuffled",
+    "rotated": "path rotated",
+    "exchanged": "path exchanged",
+    "untrained": "untrained model",
+}
+"""Layers that say nothing of a rank being right, with the words for each."""
+
+RERANK_NULL_MEANING = {
+    "shuffled": "the real layers, among positions of like final probability, entropy and margin",
+    "rotated": "layers along a way turned at random, with the same end and the same distances to it",
+    "exchanged": "layers along the way of another token into the same end, at the same distances",
+    "untrained": "layers of an untrained model's own ranks at the same positions",
+}
+
+VARIANT_NAMES = {
+    "model": "the model",
+    "temperature": "temperature",
+    "ranks": "ranks alone",
+    "shuffled": "layers shuffled",
+    "saturation": "saturation layers",
+}
+"""Next-token distributions that are compared, with the words for each."""
+
+VARIANT_MEANING = {
+    "model": "the model's own distribution",
+    "temperature": "the same at the temperature with the smallest loss",
+    "ranks": "each rank reweighted by its probability and the entropy, without saturation layers",
+    "shuffled": "the same with saturation layers of other positions of like probability and entropy",
+    "saturation": "the same with the position's own saturation layers",
+}
+
 _NAMES_BY_VERDICT = {
+    "early_rank_right": RERANK_NULL_NAMES,
+    "reranking": VARIANT_NAMES,
     "stage_decodable": CONTROL_NAMES,
     "transition_by_patching": CONDITION_NAMES,
     "transition_by_steering": DIRECTION_NAMES,

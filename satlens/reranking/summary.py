@@ -193,17 +193,16 @@ def evaluate(
 
 def verdicts(first: EarlyRank, nulls: NullGains, reranked: Reranked) -> list[dict[str, Any]]:
     """On the claim, beyond converging, as published, and on the reranker's loss and accuracy."""
-    name = "gain of rank 2, share right per standard deviation of how early"
     main = _verdict(
         "early_rank_right",
         "Where top-1 is wrong, rank 2 is right more often when it was fixed early, given what the final "
         "output says.",
-        (f"{name}, over shuffled layers", nulls.shuffled), MARGIN, "shuffled", first.adjusted.p,
+        ("gain of rank 2 over shuffled layers", nulls.shuffled), MARGIN, "shuffled", first.adjusted.p,
     )  # fmt: skip
     beyond = _verdict(
         "early_rank_right_beyond_converging",
         "The same, beyond what any path into the same final state, or an untrained model, gives.",
-        (f"{name}, over the strictest null", nulls.beyond), MARGIN, nulls.strictest or None,
+        ("gain of rank 2 over the strictest null", nulls.beyond), MARGIN, nulls.strictest or None,
     )  # fmt: skip
     if not any(len(nulls.kinds[kind].values) for kind in ("rotated", "exchanged")):
         beyond |= {

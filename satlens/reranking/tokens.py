@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
@@ -93,6 +94,18 @@ class NextTokens:
         order = np.lexsort((columns["pos"], columns["doc"]))
         columns = {name: values[order] for name, values in columns.items()}
         return NextTokens(**columns, n_layers=parts[0].n_layers, settings=parts[0].settings)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a position: doc, pos, next, its rank (0: none of them) and log p, entropy, and of every
+        rank i its token_i, logp_i and layer_i; of rank k + 1 the first two.
+        """
+        columns: dict[str, ndarray] = {
+            "doc": self.doc, "pos": self.pos, "next": self.next, "next_rank": self.rank,
+            "next_logp": self.next_logp, "entropy": self.entropy,
+        }  # fmt: skip
+        for name, values in (("token", self.token), ("logp", self.logp), ("layer", self.layer)):
+            columns |= {f"{name}_{i + 1}": column for i, column in enumerate(values.T)}
+        return pd.DataFrame(columns)
 
     @property
     def k(self) -> int:

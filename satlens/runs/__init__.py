@@ -4,15 +4,24 @@ from satlens.runs.audit import run_audit
 from satlens.runs.folder import write_report
 from satlens.runs.patch import run_patch
 from satlens.runs.probe import run_probe
-from satlens.runs.settings import AuditSettings, PatchSettings, ProbeSettings, RunSettings
+from satlens.runs.rerank import run_rerank
+from satlens.runs.settings import (
+    AuditSettings,
+    PatchSettings,
+    ProbeSettings,
+    RerankSettings,
+    RunSettings,
+)
 
 __all__ = [
     "AuditSettings",
     "PatchSettings",
     "ProbeSettings",
+    "RerankSettings",
     "RunSettings",
     "run_audit",
     "run_patch",
     "run_probe",
+    "run_rerank",
     "write_report",
 ]

@@ -4,6 +4,7 @@
     DIR/{results.json, events.parquet, settings.yaml, heatmap.json, figures/}      an audit
     DIR/probe/{results.json, settings.yaml, probe.safetensors, probe.json, figures/}
     DIR/patch/{results.json, settings.yaml, effects.parquet, figures/}
+    DIR/rerank/{results.json, settings.yaml, reranker.safetensors, reranker.json, tokens.parquet, figures/}
 
 A part is added, or replaced when told, by a whole new folder that takes the old one's place: on an error or
 Ctrl-C the old one is as it was.
@@ -32,6 +33,14 @@ FILES = {
     "audit": {SETTINGS_FILE, RESULTS, "events.parquet", HEATMAP, "figures"},
     "probe": {SETTINGS_FILE, RESULTS, "probe.safetensors", "probe.json", "figures"},
     "patch": {SETTINGS_FILE, RESULTS, "effects.parquet", "figures"},
+    "rerank": {
+        SETTINGS_FILE,
+        RESULTS,
+        "reranker.safetensors",
+        "reranker.json",
+        "tokens.parquet",
+        "figures",
+    },
 }
 """What each part holds; a folder with anything else is never written to."""
 NESTED = tuple(verb for verb in FILES if verb != "audit")

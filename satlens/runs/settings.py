@@ -11,12 +11,15 @@ import yaml
 
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
+from satlens.nulls.draws import NULL_DRAWS
 from satlens.patching.patch import LIMIT
 from satlens.patching.steer import ALPHAS
 from satlens.probes import Policy
 from satlens.probes.crossval import FOLDS
 from satlens.probes.sampling import PER_CELL
 from satlens.probes.states import MIN_STATES
+from satlens.reranking.adjusted import SHUFFLES
+from satlens.reranking.collect import NULL_TOKENS
 from satlens.survey.corpus import BUNDLED, SEPARATOR
 
 
@@ -162,6 +165,34 @@ class PatchSettings(RunSettings):
     stage: int = 1
     alphas: tuple[float, ...] = ALPHAS
     steered: int = LIMIT
+
+
+@dataclass(frozen=True)
+class RerankSettings(RunSettings):
+    """Everything that decides what a rerank finds (see `satlens.reranking.report`).
+
+    Attributes:
+        gap: layers before the end that the published test calls early; None: 7, or its share of the depth.
+        folds: parts of the documents.
+        draws: of every null.
+        null_tokens: path nulls are drawn for the first documents, up to this many tokens.
+        untrained_seeds: how many untrained models are read.
+        shuffles: draws of the test that shuffles layers.
+        C: inverse penalty of the reranker.
+    """
+
+    verb: ClassVar[str] = "rerank"
+    least: ClassVar[dict[str, int]] = {
+        "folds": 2, "draws": 1, "null_tokens": 0, "untrained_seeds": 0, "shuffles": 1,
+    }  # fmt: skip
+
+    gap: int | None = None
+    folds: int = FOLDS
+    draws: int = NULL_DRAWS
+    null_tokens: int = NULL_TOKENS
+    untrained_seeds: int = 1
+    shuffles: int = SHUFFLES
+    C: float = 1.0
 
 
 def _choices(wanted: Any) -> tuple[Any, ...]:

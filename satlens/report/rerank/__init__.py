@@ -1,0 +1,1 @@
+"""A rerank: whether an early rank is right more often, and what it is good for."""
