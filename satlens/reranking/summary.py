@@ -201,7 +201,8 @@ def verdicts(first: EarlyRank, nulls: NullGains, reranked: Reranked) -> list[dic
     )  # fmt: skip
     beyond = _verdict(
         "early_rank_right_beyond_converging",
-        "The same, beyond what any path into the same final state, or an untrained model, gives.",
+        "An early rank 2 is right more often, beyond what any path into the same final state, or an "
+        "untrained model, gives.",
         ("gain of rank 2 over the strictest null", nulls.beyond), MARGIN, nulls.strictest or None,
     )  # fmt: skip
     if not any(len(nulls.kinds[kind].values) for kind in ("rotated", "exchanged")):

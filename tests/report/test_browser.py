@@ -10,6 +10,7 @@ from satlens.report.audit.captions import CHARTS
 from satlens.report.page import SECTIONS, write_page
 from tests.report.example import HOSTILE, make_heatmap, make_results
 from tests.report.example_parts import make_patch, make_probe
+from tests.report.example_rerank import make_rerank
 
 pytestmark = pytest.mark.browser
 
@@ -50,9 +51,9 @@ def page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A page of an audit, a probe and a patch."""
+    """A page of every part."""
     path = tmp_path_factory.mktemp("whole") / "report.html"
-    parts = [make_results(), make_probe(), make_patch(offsets=range(-5, 6))]
+    parts = [make_results(), make_probe(), make_patch(offsets=range(-5, 6)), make_rerank()]
     return write_page(parts, make_heatmap(docs=2), path)
 
 

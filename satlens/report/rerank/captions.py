@@ -30,9 +30,9 @@ CAPTIONS = {
     ),
     "rerank_gains": Caption(
         "Right more often when early, given the final output?",
-        "Share right per standard deviation of how early, once the final output's say is taken off both. "
-        "Blue: rank 2, with its interval over documents; ticks: draws of layers that know nothing of the "
-        "question.",
+        "Share right per standard deviation (SD) of how early, once the final output's say is taken off "
+        "both. Blue: rank 2, with its interval over documents; ticks: draws of layers that know nothing "
+        "of the question.",
         "it is adjusted for what is listed, smoothly: something else of the final output may be left in it. "
         "Ranks below 2 are no part of the verdict.",
     ),
@@ -44,8 +44,8 @@ CAPTIONS = {
     ),
     "rerank_loss": Caption(
         "Loss saved on held-out documents",
-        "Each step against the one it is named with, at the same positions. Blue: the saturation layers "
-        "against the same reranker without them, and with those of other positions.",
+        "Beyond temperature, each against the one it is named with, at the same positions. Blue: the "
+        "saturation layers against the same reranker without them, and with those of other positions.",
         "what temperature or the ranks themselves save is not the layers' merit: only the blue points are "
         "about them.",
     ),

@@ -17,13 +17,13 @@ from satlens.report.paper import (
     spread,
     ticker_module,
 )
-from satlens.report.rerank.tables import of_rank, shown_nulls
-from satlens.report.words import RERANK_NULL_NAMES, VARIANT_NAMES, known
+from satlens.report.rerank.tables import beyond_temperature, of_rank, shown_nulls
+from satlens.report.words import RERANK_NULL_NAMES, known
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEAD_AXIS = "layers before the end at which rank 2 was fixed"
+LEAD_AXIS = "fixed so many layers before the end"
 
 
 def right_by_lead(results: Mapping[str, Any]) -> "Figure":
@@ -58,7 +58,7 @@ def early_against_last(results: Mapping[str, Any]) -> "Figure":
         axes.axhline(0, color=COLORS["null"], lw=1)
         axes.axvline(_rank(results)["published"]["gap"], color=COLORS["null"], lw=1, ls=":")
         axes.xaxis.set_major_locator(ticker_module().MaxNLocator(integer=True))
-        axes.set(xlabel="gap: layers before the end that count as early; dotted: the published one",
+        axes.set(xlabel="early: at least so many layers before the end; dotted: published",
                  ylabel="difference of shares right")  # fmt: skip
         legend_below(axes, 2)
     return figure
@@ -92,35 +92,38 @@ def gain_and_nulls(results: Mapping[str, Any]) -> "Figure":
 
 
 def loss_saved(results: Mapping[str, Any]) -> "Figure":
-    """Paired differences of held-out loss, and of top-1 accuracy below."""
-    differences = need(results, "reranker", "differences")
-    rows = [
-        f"{VARIANT_NAMES.get(one['of'], one['of'])} – {VARIANT_NAMES.get(one['against'], one['against'])}"
-        for one in differences
-    ]
-    with paper(results, "What each step saves on held-out documents",
-               (5.4, 1.2 + 0.5 * len(rows)), rows=2) as (figure, panels):  # fmt: skip
-        for axes, key, label in (
-            (panels[0], "loss", "loss saved, nats a token"),
-            (panels[1], "accuracy", "top-1 accuracy gained"),
-        ):
-            for row, one in enumerate(reversed(differences)):
-                own = one["of"] == "saturation" and one["against"] in ("ranks", "shuffled")
-                axes.errorbar(numbers([one[key]["value"]]), [row], xerr=spread([one[key]]), fmt="o", ms=5,
-                              capsize=2, color=COLORS["model"] if own else COLORS["ink"],
-                              mfc=COLORS["model"] if own else "white")  # fmt: skip
-            axes.axvline(0, color=COLORS["null"], lw=1, ls="--")
-            axes.set_yticks(range(len(rows)), rows[::-1])
-            axes.set_ylim(-0.6, len(rows) - 0.4)
-            axes.tick_params(axis="y", length=0)
-            axes.tick_params(axis="x", labelbottom=True)
-            axes.set_xlabel(label)
+    """Paired differences of held-out loss, the steps beyond temperature."""
+    return _differences(results, "loss", "Loss saved on held-out documents", "nats a token")
+
+
+def accuracy_gained(results: Mapping[str, Any]) -> "Figure":
+    """Paired differences of held-out top-1 accuracy, the steps beyond temperature."""
+    title = "Top-1 accuracy gained on held-out documents"
+    return _differences(results, "accuracy", title, "share of positions")
+
+
+def _differences(results: Mapping[str, Any], key: str, title: str, label: str) -> "Figure":
+    rows = beyond_temperature(results)
+    if not any(known(one[key]["value"]) for one in rows.values()):
+        raise InputError(f"These results hold no differences of {key}.")
+    with paper(results, title, (4.8, 1.0 + 0.27 * len(rows))) as (figure, axes):
+        for row, one in enumerate(reversed(rows.values())):
+            own = one["against"] in ("ranks", "shuffled")
+            axes.errorbar(numbers([one[key]["value"]]), [row], xerr=spread([one[key]]), fmt="o", ms=5,
+                          capsize=2, color=COLORS["model"] if own else COLORS["ink"],
+                          mfc=COLORS["model"] if own else "white")  # fmt: skip
+        axes.axvline(0, color=COLORS["null"], lw=1, ls="--")
+        axes.set_yticks(range(len(rows)), list(rows)[::-1])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(ticker_module().MaxNLocator(4))
+        axes.set_xlabel(label)
     return figure
 
 
 FIGURES: Figures = {
     "right_by_lead": right_by_lead, "early_against_last": early_against_last,
-    "gain_and_nulls": gain_and_nulls, "loss_saved": loss_saved,
+    "gain_and_nulls": gain_and_nulls, "loss_saved": loss_saved, "accuracy_gained": accuracy_gained,
 }  # fmt: skip
 """Every figure by its file name."""
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from satlens.report.chart import Chart, ends, error, legend, note, point, rows_layout, vline
-from satlens.report.rerank.tables import of_rank, shown_nulls
-from satlens.report.words import RERANK_NULL_NAMES, VARIANT_NAMES, known
+from satlens.report.rerank.tables import beyond_temperature, of_rank, shown_nulls
+from satlens.report.words import RERANK_NULL_NAMES, known
 
 
 def by_lead(results: Mapping[str, Any]) -> Chart | None:
@@ -23,7 +23,7 @@ def by_lead(results: Mapping[str, Any]) -> Chart | None:
               sizes, -0.06),
     ]  # fmt: skip
     layout = {
-        "xaxis": {"title": "layers before the end; 0: fixed only at the last", "tickformat": "d",
+        "xaxis": {"title": "layers before the end; 0: only at the last", "tickformat": "d",
                   "dtick": max(1, -(-(max(x) + 1) // 9)), "zeroline": False},
         "yaxis": {"title": "share of positions", "rangemode": "tozero"}, "hovermode": "closest",
         "legend": legend(),
@@ -47,7 +47,7 @@ def sweep(results: Mapping[str, Any]) -> Chart | None:
     ]  # fmt: skip
     gap = one["published"]["gap"] if one else 0
     layout = {
-        "xaxis": {"title": "gap: layers before the end that count as early", "tickformat": "d",
+        "xaxis": {"title": "early: at least so many layers before the end", "tickformat": "d",
                   "dtick": max(1, -(-len(x) // 9)), "zeroline": False},
         "yaxis": {"title": "difference of shares right", "zeroline": True}, "hovermode": "closest",
         "legend": legend(), "shapes": [vline(gap, "--null")],
@@ -78,7 +78,7 @@ def gains(results: Mapping[str, Any]) -> Chart | None:
                                 "line": {"width": 1.5}},
                      "hovertemplate": f"{row}<br>one draw: %{{x:+.3f}}<extra></extra>"})  # fmt: skip
         rows.append(row)
-    title = "gain: share right per standard deviation of how early"
+    title = "gain: share right per SD"
     layout = rows_layout(rows, title, [vline(0, "--null")])
     return {"data": data, "layout": layout, "height": 120 + 30 * len(rows)}
 
@@ -108,19 +108,19 @@ def accuracy(results: Mapping[str, Any]) -> Chart | None:
 
 
 def _differences(results: Mapping[str, Any], key: str, title: str) -> Chart | None:
-    data, rows = [], []
-    for one in results["reranker"]["differences"]:
-        if not known(one[key]["value"]):
-            continue
-        of, against = (VARIANT_NAMES.get(one[end], one[end]) for end in ("of", "against"))
-        row = f"{of} – {against}"
-        own = one["of"] == "saturation" and one["against"] in ("ranks", "shuffled")
-        data.append(point(one[key], row, "--model" if own else "--ink", "+.4f"))
-        rows.append(row)
-    if not rows:
+    found = {
+        row: one for row, one in beyond_temperature(results).items() if known(one[key]["value"])
+    }
+    if not found:
         return None
-    layout = rows_layout(rows, title, [vline(0, "--null")])
-    return {"data": data, "layout": layout, "height": 120 + 30 * len(rows)}
+    data = [
+        point(
+            one[key], row, "--model" if one["against"] in ("ranks", "shuffled") else "--ink", "+.4f"
+        )
+        for row, one in found.items()
+    ]
+    layout = rows_layout(list(found), title, [vline(0, "--null")])
+    return {"data": data, "layout": layout, "height": 120 + 30 * len(found)}
 
 
 def _line(

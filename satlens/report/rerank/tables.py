@@ -175,16 +175,13 @@ def shown_variants(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: found[name] for name in VARIANT_NAMES if name in found}
 
 
-def difference_of(results: Mapping[str, Any], of: str, against: str) -> Mapping[str, Any] | None:
-    """One paired difference; None where these results do not hold it."""
-    return next(
-        (
-            one
-            for one in results["reranker"]["differences"]
-            if (one["of"], one["against"]) == (of, against)
-        ),
-        None,
-    )
+def beyond_temperature(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The paired differences beside temperature's own, by what they are of and against, in words."""
+    return {
+        " over ".join(VARIANT_NAMES.get(one[end], one[end]) for end in ("of", "against")): one
+        for one in results["reranker"]["differences"]
+        if one["against"] != "model"
+    }
 
 
 def _p(p: Any) -> str:
