@@ -7,6 +7,7 @@ from satlens.lenses.linear import LinearMap, LinearShortcut
 from satlens.lenses.logit import LogitLens
 from satlens.lenses.quality import Quality, measure
 from satlens.lenses.submodule_maps import SubmoduleMaps
+from satlens.lenses.summary import ShortcutReport, report
 from satlens.lenses.tolerance import tolerance
 from satlens.lenses.trainer import TunedLensTrainer
 from satlens.lenses.tuned import TunedLens
@@ -19,10 +20,12 @@ __all__ = [
     "LogitLens",
     "Quality",
     "ShortcutFitter",
+    "ShortcutReport",
     "SubmoduleMaps",
     "TunedLens",
     "TunedLensTrainer",
     "measure",
+    "report",
     "split_documents",
     "tolerance",
 ]

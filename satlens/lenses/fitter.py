@@ -6,7 +6,7 @@ Everything that a least-squares map needs is in these sums (`satlens.lenses.regr
 inputs fits every map, with any ridge and any rank, and sums of several parts add up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -193,14 +193,7 @@ class ShortcutFitter:
         Raises:
             InputError: no states were seen yet.
         """
-        self._seen_some()
-        d, kept = self.model.d_model, torch.promote_types(self._moments.dtype, torch.float32)
-        nothing = torch.zeros(d, 1, dtype=kept, device=self.model.device)
-        maps = {}
-        for i, j in self.pairs:
-            mean = self._kept(self._moments.mean(self._keys(i, j)[1]), kept)
-            maps[i, j] = LinearMap((nothing, nothing.T), mean)
-        return LinearShortcut(self.model, maps, {"states": self.n}, "mean state", self.identity)
+        return self._of_means("mean state", lambda _, target: target, residual=False)
 
     def shift(self) -> LinearShortcut:
         """``h_i + (mean h_j - mean h_i)``: what a change of the mean alone does, a control for maps.
@@ -208,16 +201,17 @@ class ShortcutFitter:
         Raises:
             InputError: no states were seen yet.
         """
+        return self._of_means("shift", lambda source, target: target - source, residual=True)
+
+    def _of_means(
+        self, name: str, bias: Callable[[Tensor, Tensor], Tensor], residual: bool
+    ) -> LinearShortcut:
         self._seen_some()
-        d, kept = self.model.d_model, torch.promote_types(self._moments.dtype, torch.float32)
-        nothing = torch.zeros(d, 1, dtype=kept, device=self.model.device)
-        maps = {}
+        to, maps = torch.promote_types(self._moments.dtype, torch.float32), {}
         for i, j in self.pairs:
             source, target = (self._moments.mean(key) for key in self._keys(i, j))
-            maps[i, j] = LinearMap(
-                (nothing, nothing.T), self._kept(target - source, kept), residual=True
-            )
-        return LinearShortcut(self.model, maps, {"states": self.n}, "shift", self.identity)
+            maps[i, j] = LinearMap((), self._kept(bias(source, target), to), residual)
+        return LinearShortcut(self.model, maps, {"states": self.n}, name, self.identity)
 
     def _seen_some(self) -> None:
         if not self.n:

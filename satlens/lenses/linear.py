@@ -26,7 +26,7 @@ from satlens.models.protocol import ResidualModel
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """``y = F_1 .. F_m x + b (+ x)``: one matrix, or the two factors of a map of low rank.
+    """``y = F_1 .. F_m x + b (+ x)``: one matrix, or the two factors of a map of low rank, or b alone.
 
     Example:
         >>> twice = LinearMap((2 * torch.eye(3),))
@@ -39,24 +39,34 @@ class LinearMap:
     residual: bool = False
     """Whether x itself is added."""
 
+    def __post_init__(self) -> None:
+        if not self.factors and self.bias is None:
+            raise InputError("A LinearMap needs a matrix, or two factors, or a bias; got none.")
+
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch e"]:
         """The map of states; computed in its own type, given in theirs."""
-        y = own = x.to(self.factors[0])
+        y = own = x.to(self.tensors[0])
         for factor in reversed(self.factors):
             y = y @ factor.T
-        y = y if self.bias is None else y + self.bias
+        if self.bias is not None:
+            y = y + self.bias if self.factors else self.bias.expand_as(own)
         return (y + own if self.residual else y).to(x)
 
     @property
     def weight(self) -> Float[Tensor, "e d"]:
         """The matrix, with the identity in it where x is added."""
-        whole = self.factors[0] if len(self.factors) == 1 else torch.linalg.multi_dot(self.factors)
+        if not self.factors:
+            whole = self.bias.new_zeros(len(self.bias), len(self.bias))
+        elif len(self.factors) == 1:
+            whole = self.factors[0]
+        else:
+            whole = torch.linalg.multi_dot(self.factors)
         return whole + torch.eye(len(whole)).to(whole) if self.residual else whole
 
     @property
     def rank(self) -> int:
         """The largest rank that the product of the factors can have."""
-        return min(min(factor.shape) for factor in self.factors)
+        return min((min(factor.shape) for factor in self.factors), default=0)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -102,10 +112,11 @@ class LinearShortcut(TransportedLens):
         d = self.model.d_model
         for (i, j), one in self.maps.items():
             check_pair(self.model, i, j)
-            if one.factors[0].shape[0] != d or one.factors[-1].shape[1] != d:
+            shapes = [tuple(tensor.shape) for tensor in one.tensors]
+            if shapes[0][0] != d or any(f.shape[1] != d for f in one.factors[-1:]):
                 raise InputError(
-                    f"The map from layer {i} to {j} has factors of shapes "
-                    f"{[tuple(f.shape) for f in one.factors]}; {self.model.name} has width {d}."
+                    f"The map from layer {i} to {j} has tensors of shapes {shapes}; {self.model.name} has "
+                    f"width {d}."
                 )
         if self.identity is None:
             own(self, "identity", ModelIdentity.of(self.model))

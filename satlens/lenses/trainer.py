@@ -23,12 +23,16 @@ from satlens.lenses.agreement import FullOutput
 from satlens.lenses.documents import inputs_sha256
 from satlens.lenses.identity import ModelIdentity
 from satlens.lenses.stored import array_of, described, tensor_of, versions, wanted
-from satlens.lenses.tuned import LR, TunedLens, translated
+from satlens.lenses.tuned import TunedLens, translated
 from satlens.models import Batches, wrap
 from satlens.models.protocol import Batch, States
 from satlens.storage import Stored, names
 
 STORED = Stored("satlens.TunedLensTrainer/1", "checkpoint", "TunedLensTrainer.save")
+LR = 0.4
+"""Step size of Adam at the start, in units of 1 / d. Measured on tiny (d = 128), KL to the final output on
+held-out documents after 100 steps of 256 tokens, mean over layers: 0.75 with lr 0.001, 0.70
+with 0.003, 0.73 with 0.01."""
 ROWS = 512
 """Tokens whose scores of one layer exist at a time."""
 
@@ -38,7 +42,7 @@ class TunedLensTrainer:
 
     Args:
         model: anything that `satlens.wrap` takes; its weights are not touched.
-        lr: step size of Adam.
+        lr: step size of Adam; ``0.4 / d`` if not given (a step moves a coordinate by d times its size).
         tokens: at most this many tokens of each batch, drawn at random; None for all. A step costs
             L - 1 readouts forwards and backwards for each of them.
         seed: of the order of the batches and of the choice of tokens.
@@ -61,12 +65,13 @@ class TunedLensTrainer:
         self,
         model: Any,
         *,
-        lr: float = LR,
+        lr: float | None = None,
         tokens: int | None = None,
         seed: int = DEFAULT_SEED,
     ) -> None:
-        _check(lr, tokens)
         self.model = wrap(model)
+        lr = LR / self.model.d_model if lr is None else lr
+        _check(lr, tokens)
         if self.model.n_layers < 2:
             raise InputError(f"{self.model.name} has one block: there is no layer to translate.")
         self.lr, self.tokens, self.seed = lr, tokens, seed

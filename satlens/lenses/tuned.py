@@ -23,9 +23,6 @@ from satlens.lenses.transported import TransportedLens, check_layer, check_width
 from satlens.models import wrap
 from satlens.models.protocol import ResidualModel
 
-LR = 1e-3
-"""Step size of Adam at the start of training."""
-
 
 @dataclass(frozen=True, eq=False)
 class TunedLens(TransportedLens):
@@ -87,7 +84,7 @@ class TunedLens(TransportedLens):
         model: Any,
         inputs: Any,
         *,
-        lr: float = LR,
+        lr: float | None = None,
         epochs: int = 1,
         steps: int | None = None,
         tokens: int | None = None,

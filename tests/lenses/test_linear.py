@@ -77,6 +77,18 @@ class TestResidual(ShortcutContract):
     kind = KINDS["residual"]
 
 
+class TestShift(ShortcutContract):
+    @pytest.fixture
+    def lens(self, model):
+        return ShortcutFitter(model).fit(DOCS).shift()
+
+
+class TestMeanState(ShortcutContract):
+    @pytest.fixture
+    def lens(self, model):
+        return ShortcutFitter(model).fit(DOCS).mean_state()
+
+
 def fit(model, **kw):
     return LinearShortcut.fit(model, random_ids(model.n_outputs, [30] * 12, seed=5), **kw)
 
@@ -238,6 +250,24 @@ def test_shuffled_pairs_know_nothing_of_their_token():
     assert float(fit(model).maps[0, 3].weight.abs().max()) > 0.4
     with pytest.raises(InputError, match="shuffle is 0 here and 1 in the other"):
         shuffled.merge(other)
+
+
+def test_the_shift_moves_the_mean_and_the_mean_state_is_the_mean():
+    model = satlens.wrap(a_host())
+    resid = torch.cat([model.states(batch).resid for batch in model.batches(DOCS, 8)], 1)
+    fitter = ShortcutFitter(model).fit(DOCS)
+    shift, mean = fitter.shift(), fitter.mean_state()
+    for layer in range(3):
+        moved = shift.transport(resid[layer], layer)
+        torch.testing.assert_close(moved.mean(0), resid[-1].mean(0), rtol=1e-4, atol=1e-4)
+        step = moved - resid[layer]
+        torch.testing.assert_close(step, step[:1].expand_as(step), rtol=1e-3, atol=1e-4)
+        assert torch.equal(shift.maps[layer, 3].weight, torch.eye(16))
+        still = mean.transport(resid[layer], layer)
+        torch.testing.assert_close(still, resid[-1].mean(0).expand_as(still), rtol=1e-4, atol=1e-4)
+    assert shift.parameters == mean.parameters == 3 * 16 and mean.maps[0, 3].rank == 0
+    with pytest.raises(InputError, match="needs a matrix, or two factors, or a bias"):
+        LinearMap(())
 
 
 def test_bfloat16_states_are_carried_in_float32():

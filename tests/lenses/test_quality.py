@@ -118,6 +118,32 @@ def test_r2_of_a_draw_is_the_r2_of_the_drawn_documents(problem):
     assert over == pytest.approx(each.mean())
 
 
+def test_the_best_of_several_is_found_in_every_draw(problem):
+    model, lenses, resid, doc = problem
+    lenses = lenses | {"mean": ShortcutFitter(model).fit(DOCS).mean_state()}
+    found = measure(model, DOCS, lenses, draws=200, seed=2)
+    full = model.readout(resid[-1])
+    for one, column, sign in (("precision@5", 1, 1), ("surprisal", 3, -1)):
+        per_token = [
+            np.mean([sign * agreement(lens.scores(resid[layer], layer), full)[:, column].numpy()
+                     for layer in (0, 1)], axis=0)
+            for lens in lenses.values()
+        ]  # fmt: skip
+        sums = by_document(np.stack([*per_token, np.ones(len(doc))], 1), doc)
+        weights = np.random.default_rng(2).multinomial(
+            len(DOCS), np.full(len(DOCS), 1 / len(DOCS)), size=200
+        )
+        drawn = weights @ sums
+        means = drawn[:, :3] / drawn[:, 3:]
+        ahead = means[:, 1] - means[:, [0, 2]].max(1)
+        best, got = found.over_best("shortcut", ("identity", "mean"), one, [0, 1])
+        assert [got.low, got.high] == pytest.approx(np.quantile(ahead, [0.025, 0.975]).tolist())
+        whole = sums.sum(0)[:3]
+        assert best == ("identity", "mean")[int(np.argmax(whole[[0, 2]]))]
+    with pytest.raises(InputError, match="wants other methods and one of precision@1"):
+        found.over_best("shortcut", (), "kl", [0])
+
+
 @settings(max_examples=10)
 @given(st.integers(1, 8))
 def test_a_stream_is_all_at_once(batch_size):

@@ -1,0 +1,302 @@
+"""What early layers know of the final output through each lens, with its controls, in one table: `report`.
+
+    shortcut_early, _middle, _late    shortcut - the better of identity and shift
+    shortcut_as_published             shortcut - identity, all layers
+    attention_tolerates_best          linear maps in place of attention - of the best other part
+    attention_map_beyond_mean         linear maps of attention - its mean output in their place
+
+in precision@1 on held-out documents, each judged by the rule of `satlens.verdicts`. The layers 0 .. L - 2 are
+cut into three runs. The shift is the identity with its mean put right: what is left over it, a linear map
+reads from the state.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from satlens.conventions import DEFAULT_SEED
+from satlens.errors import InputError, ModelError
+from satlens.lenses.documents import split_documents
+from satlens.lenses.fitter import ShortcutFitter
+from satlens.lenses.linear import LinearShortcut
+from satlens.lenses.logit import LogitLens
+from satlens.lenses.quality import Quality, measure
+from satlens.lenses.regression import check_enough, check_rank, check_ridge
+from satlens.lenses.submodule_maps import SubmoduleMaps
+from satlens.lenses.summary_tables import to_dict
+from satlens.lenses.tolerance import BY, method_name, tolerance
+from satlens.lenses.trainer import TunedLensTrainer
+from satlens.lenses.tuned import TunedLens
+from satlens.models import Batches, wrap
+from satlens.models.protocol import ResidualModel
+from satlens.resampling import DRAWS, LEVEL, Estimate
+from satlens.verdicts import AS_PUBLISHED, HOLDS, rule
+
+MARGIN = 0.02
+"""Equivalence margin of every verdict: 2 of 100 tokens."""
+LENSES = (
+    "identity", "shift", "shortcut", "low_rank", "low_rank_residual", "one_map", "tuned", "mean",
+    "shuffled",
+)  # fmt: skip
+"""In the order of the tables; "tuned" only where one was trained."""
+RUNS = ("early", "middle", "late")
+STEP_DOCUMENTS = 2
+"""Windows in one training step of the tuned lens."""
+STEP_TOKENS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class ShortcutReport:
+    """How well every lens reads the final output, by layer, and what a linear map may stand for.
+
+    Attributes:
+        test, train: the measures on held-out documents, and on as many of those that were fitted on.
+        submodules: the measures with maps in place of sub-modules; None where they are not found.
+        runs: layers by name: early, middle, late.
+        verdicts: those of the module.
+        shortcut, tuned: the fitted lenses, ready to save; ``tuned`` None if none was trained.
+        lenses: every lens that was measured.
+        parts: documents and tokens of the two sides.
+        notes: what a reader must know besides.
+    """
+
+    test: Quality
+    train: Quality
+    submodules: Quality | None
+    runs: Mapping[str, tuple[int, ...]]
+    verdicts: Sequence[dict[str, Any]]
+    shortcut: LinearShortcut
+    tuned: TunedLens | None
+    lenses: Mapping[str, Any] = field(repr=False)
+    parts: Mapping[str, Batches] = field(repr=False)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: split, layers, runs, lenses, gains, submodules, verdicts, settings, notes."""
+        return to_dict(self)
+
+
+def report(
+    model: Any,
+    inputs: Any,
+    *,
+    test_share: float = 0.3,
+    ridge: float = 0.0,
+    intercept: bool = False,
+    rank: int | None = None,
+    tuned_steps: int = 150,
+    submodule_tokens: int = 1_000,
+    submodule_layers: int = 8,
+    batch_size: int = 8,
+    seed: int = DEFAULT_SEED,
+    margin: float = MARGIN,
+    draws: int = DRAWS,
+    progress: bool = False,
+) -> ShortcutReport:
+    """Fit every lens on some documents, and measure all of them on the others.
+
+    Args:
+        model, inputs, batch_size, progress: as in `satlens.detect`; inputs may be `Batches`.
+        test_share: share of the documents that nothing is fitted on.
+        ridge, intercept: of the shortcuts and of the maps of sub-modules.
+        rank: of the maps of low rank; an eighth of the width if not given.
+        tuned_steps: training steps of the tuned lens, of at most 256 tokens each; 0 for none.
+        submodule_tokens: held-out documents are read with sub-modules replaced up to this many tokens;
+            0 for none.
+        submodule_layers: behind at most this many layers, evenly spread.
+        margin: a difference in precision this small is too small to speak of.
+
+    Raises:
+        InputError: unusable settings, fewer than two documents, or fewer states than coordinates
+            without ridge (with both numbers).
+
+    Source: Yom Din et al. 2023, sections 3 and 6; the shift, the mean and the shuffled pairs are ours.
+
+    Example:
+        >>> import satlens
+        >>> texts = ["Lily had a red ball. " * 9, "One day a dog ran away. " * 9, "Tom was sad. " * 9]
+        >>> found = satlens.lenses.report(
+        ...     satlens.load_model("tiny"), texts, ridge=0.01, tuned_steps=0, submodule_tokens=0, draws=50
+        ... )
+        >>> [one["id"] for one in found.verdicts]
+        ['shortcut_early', 'shortcut_middle', 'shortcut_late', 'shortcut_as_published']
+    """
+    model = wrap(model)
+    rank = max(1, model.d_model // 8) if rank is None else rank
+    _check(model, ridge, rank, tuned_steps, submodule_tokens, submodule_layers, margin)
+    batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
+    test, train = split_documents(batches, test_share, seed)
+    check_enough(train.n_tokens, model.d_model, ridge, intercept, "one layer to the last")
+    lenses, notes = _fitted(model, train, ridge, intercept, rank, seed, progress)
+    if tuned_steps:
+        trainer = TunedLensTrainer(model, tokens=STEP_TOKENS, seed=seed)
+        few = replace(train, batch_size=STEP_DOCUMENTS)
+        lenses["tuned"] = trainer.fit(few, steps=tuned_steps, progress=progress).lens()
+    lenses = {name: lenses[name] for name in LENSES if name in lenses}
+    how = {"draws": draws, "seed": seed, "progress": progress}
+    quality = measure(model, test, lenses, **how)
+    seen = measure(model, train.first(test.n_tokens), lenses, **how)
+    submodules, more = _submodules(
+        model, train, test, submodule_tokens, submodule_layers, ridge, intercept, how
+    )
+    runs = runs_of(quality.layers)
+    return ShortcutReport(
+        test=quality, train=seen, submodules=submodules, runs=runs,
+        verdicts=_verdicts(quality, submodules, runs, margin), shortcut=lenses["shortcut"],
+        tuned=lenses.get("tuned"), lenses=lenses, parts={"train": train, "test": test},
+        notes=[*notes, *more],
+        settings={
+            "model": model.name, "test_share": test_share, "ridge": ridge, "intercept": intercept,
+            "rank": rank, "tuned_steps": tuned_steps, "submodule_tokens": submodule_tokens,
+            "submodule_layers": submodule_layers, "seed": seed, "margin": margin,
+            "bootstrap_draws": draws, "level": LEVEL,
+        },
+    )  # fmt: skip
+
+
+def _fitted(
+    model: ResidualModel, train: Batches, ridge: float, intercept: bool, rank: int, seed: int,
+    progress: bool,
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
+    """Every lens that needs moments alone, from one pass."""
+    fitter, shuffled = ShortcutFitter(model), ShortcutFitter(model, shuffle=seed)
+    with tqdm(
+        total=train.n_tokens, desc=f"fit, {model.name}", unit=" tokens", disable=not progress
+    ) as bar:
+        for batch in train:
+            if batch.real.any():
+                states = model.states(batch, logits=False)
+                fitter.update(states)
+                shuffled.update(states)
+                bar.update(len(states.pos))
+    own = {"ridge": ridge, "intercept": intercept}
+    shortcut = fitter.shortcut(**own)
+    lenses = {
+        "identity": LogitLens(model),
+        "shift": fitter.shift(),
+        "shortcut": shortcut,
+        "low_rank": fitter.shortcut(**own, rank=rank),
+        "low_rank_residual": fitter.shortcut(**own, rank=rank, residual=True),
+        "one_map": fitter.shortcut(**own, rank=rank, shared="map"),
+        "mean": fitter.mean_state(),
+        "shuffled": shuffled.shortcut(**own),
+    }
+    few = {k: n for k, n in shortcut.settings["directions"].items() if n < model.d_model}
+    if not few:
+        return lenses, []
+    said = ", ".join(f"layer {layer}: {n}" for layer, n in list(few.items())[:5])
+    return lenses, [
+        f"States vary in fewer than d = {model.d_model} directions ({said}"
+        f"{', ..' if len(few) > 5 else ''}); the maps give no weight to the others."
+    ]
+
+
+def _submodules(
+    model: ResidualModel, train: Batches, test: Batches, tokens: int, layers: int, ridge: float,
+    intercept: bool, how: Mapping[str, Any],
+) -> tuple[Quality | None, list[str]]:  # fmt: skip
+    if not tokens:
+        return None, []
+    try:
+        maps = SubmoduleMaps.fit(
+            model, train, ridge=ridge, intercept=intercept, progress=how["progress"]
+        )
+    except ModelError as missing:
+        return None, [f"Sub-modules: not available. {missing}"]
+    every = np.arange(model.n_layers - 1)
+    at = every[np.linspace(0, len(every) - 1, min(layers, len(every))).round().astype(int)]
+    part = test.first(tokens)
+    return tolerance(model, part, maps, layers=at.tolist(), **how), []
+
+
+def runs_of(layers: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The layers in three runs; in one, where there are fewer than three.
+
+    >>> runs_of([0, 1, 2, 3])
+    {'early': (0, 1), 'middle': (2,), 'late': (3,)}
+    """
+    if len(layers) < len(RUNS):
+        return {"all": tuple(layers)}
+    parts = np.array_split(np.array(layers), len(RUNS))
+    return {name: tuple(part.tolist()) for name, part in zip(RUNS, parts, strict=True)}
+
+
+def _verdicts(
+    quality: Quality,
+    submodules: Quality | None,
+    runs: Mapping[str, tuple[int, ...]],
+    margin: float,
+) -> list[dict[str, Any]]:
+    made = []
+    for name, layers in runs.items():
+        best, ahead = quality.over_best("shortcut", ("identity", "shift"), "precision@1", layers)
+        span = f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
+        effect = f"precision@1 above the {best}"
+        made.append(_judged(
+            f"shortcut_{name}",
+            f"A linear shortcut tells the final top-1 better than the logit lens, shifted or not, {span}.",
+            effect, ahead, margin, best,
+        ))  # fmt: skip
+    published = quality.difference("shortcut", "identity", "precision@1", quality.layers)[0]
+    one = _judged(
+        "shortcut_as_published",
+        "A linear shortcut tells the final top-1 better than the identity, all layers together.",
+        "precision@1 above the identity", published, margin, "identity",
+    )  # fmt: skip
+    if one["verdict"] == HOLDS and not any(v["verdict"] == HOLDS for v in made):
+        one["verdict"] = AS_PUBLISHED
+        one["why"] += " In no run of layers is it above the shift as well."
+    made.append(one)
+    if submodules is not None:
+        made += _submodule_verdicts(submodules, margin)
+    return made
+
+
+def _submodule_verdicts(quality: Quality, margin: float) -> list[dict[str, Any]]:
+    others = [name for name in quality.methods if name in ("norm1", "norm2", "mlp")]
+    best, ahead = quality.over_best("attention", others, "precision@1", quality.layers)
+    beyond = quality.difference(
+        "attention", method_name("attention", BY[1]), "precision@1", quality.layers
+    )[0]
+    return [
+        _judged(
+            "attention_tolerates_best",
+            "With linear maps in place of one kind of sub-module, the final top-1 is kept best where the "
+            "kind is attention.",
+            f"precision@1 above that of {best}", ahead, margin, best,
+        ),
+        _judged(
+            "attention_map_beyond_mean",
+            "A linear map stands for attention better than the mean of what attention writes.",
+            "precision@1 above the mean output", beyond, margin, "mean output",
+        ),
+    ]  # fmt: skip
+
+
+def _judged(
+    name: str, statement: str, effect: str, found: Estimate, margin: float, null: str
+) -> dict[str, Any]:
+    word, why = rule(found, margin, f"the {effect}")
+    return {
+        "id": name, "statement": statement, "verdict": word, "why": why, "p": None, "null": null,
+        "effect": {"name": effect, **found.to_dict()},
+    }  # fmt: skip
+
+
+def _check(model, ridge, rank, tuned_steps, submodule_tokens, submodule_layers, margin) -> None:
+    """Everything cheap is refused before a forward pass is paid for."""
+    if model.n_layers < 2:
+        raise InputError(f"{model.name} has one block: there is no earlier layer to read.")
+    check_ridge(ridge)
+    check_rank(rank, model.d_model)
+    least = {"tuned_steps": (tuned_steps, 0), "submodule_tokens": (submodule_tokens, 0),
+             "submodule_layers": (submodule_layers, 1)}  # fmt: skip
+    for name, (value, low) in least.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise InputError(f"{name} must be a whole number of at least {low}, got {value!r}.")
+    if not margin > 0:
+        raise InputError(f"margin must be above 0, got {margin}.")

@@ -1,0 +1,142 @@
+import json
+
+import pytest
+import torch
+
+import satlens
+from satlens.errors import InputError
+from satlens.lenses import report
+from satlens.lenses.summary import LENSES, runs_of
+from satlens.report.validate import plain
+from tests.builders import random_hf, random_ids
+from tests.lenses.toys import linear_model
+
+
+@pytest.fixture(scope="module")
+def found():
+    model = satlens.wrap(random_hf("llama", layers=5, d=16, vocab=40))
+    return report(
+        model, random_ids(40, [30] * 20), tuned_steps=4, rank=3, submodule_tokens=100, draws=100
+    )
+
+
+def test_it_holds_every_lens_measure_and_side(found):
+    said = plain(found.to_dict())
+    assert json.loads(json.dumps(said)) == said
+    assert tuple(said["lenses"]) == LENSES and said["layers"] == [0, 1, 2, 3]
+    assert said["split"] == {"train": {"documents": 14, "tokens": 14 * 30},
+                             "test": {"documents": 6, "tokens": 180}}  # fmt: skip
+    for one in said["lenses"].values():
+        assert all(len(one[side]["r2"]) == 4 for side in ("test", "train"))
+    assert said["lenses"]["shortcut"]["parameters"] == 4 * 256
+    assert said["lenses"]["low_rank"]["rank"] == 3
+    assert [said["lenses"][name]["parameters"] for name in ("identity", "shift", "mean")] == [
+        0,
+        64,
+        64,
+    ]
+    assert said["runs"] == {"early": [0, 1], "middle": [2], "late": [3]}
+    gain = said["gains"]["shortcut"]["precision@1"]
+    values = [
+        one["value"] - other["value"]
+        for one, other in zip(
+            said["lenses"]["shortcut"]["test"]["precision@1"],
+            said["lenses"]["identity"]["test"]["precision@1"],
+            strict=True,
+        )
+    ]
+    assert [one["value"] for one in gain["by_layer"]] == pytest.approx(values)
+    assert gain["by_run"]["early"]["value"] == pytest.approx(sum(values[:2]) / 2)
+    assert list(said["submodules"]["kinds"]) == ["norm1", "attention", "norm2", "mlp"]
+    assert said["submodules"]["tokens"] == 120 and said["submodules"]["layers"] == [0, 1, 2, 3]
+
+
+def test_no_document_is_fitted_on_and_measured(found):
+    sides = [
+        {tuple(row.ids.tolist()) for row in found.parts[name].rows} for name in ("train", "test")
+    ]
+    assert not sides[0] & sides[1]
+
+
+def test_the_verdicts_are_those_of_the_numbers(found):
+    ids = [one["id"] for one in found.verdicts]
+    assert ids == [
+        "shortcut_early", "shortcut_middle", "shortcut_late", "shortcut_as_published",
+        "attention_tolerates_best", "attention_map_beyond_mean",
+    ]  # fmt: skip
+    published = found.verdicts[3]
+    value = found.test.difference("shortcut", "identity", "precision@1", found.test.layers)[0]
+    assert published["effect"] == {"name": "precision@1 above the identity", **value.to_dict()}
+    late = found.verdicts[2]
+    gains = [
+        found.test.difference("shortcut", name, "precision@1", found.runs["late"])[0].value
+        for name in ("identity", "shift")
+    ]
+    assert late["effect"]["value"] == pytest.approx(min(gains))
+    assert late["null"] == ("identity", "shift")[gains.index(min(gains))]
+
+
+def verdicts(found):
+    return {one["id"]: one["verdict"] for one in found.verdicts}
+
+
+def test_planted_linear_layers_are_found_and_a_model_that_stands_still_gains_nothing():
+    docs = random_ids(30, [30] * 40, seed=1)
+    turning = report(linear_model(d=8, vocab=30), docs, tuned_steps=0, draws=200)
+    assert set(verdicts(turning).values()) == {"holds"}
+    still = linear_model(d=8, vocab=30)
+    for step in still.host.steps:
+        step.data = torch.eye(8)
+    nothing = report(still, docs, tuned_steps=0, draws=200)
+    assert set(verdicts(nothing).values()) == {"does not hold"}
+    assert "tuned" not in nothing.lenses and nothing.tuned is None
+
+
+def test_a_model_whose_mean_alone_moves_gains_nothing_over_the_shift():
+    model = linear_model(n_layers=4, d=8, vocab=30, offset=4.0)
+    for step in model.host.steps:
+        step.data = torch.eye(8)
+    found = report(
+        model, random_ids(30, [30] * 40, seed=1), tuned_steps=0, draws=200, intercept=True
+    )
+    said = verdicts(found)
+    assert said.pop("shortcut_as_published") == "holds as published only"
+    assert set(said.values()) == {"does not hold"}
+    assert [one["null"] for one in found.verdicts[:3]] == ["shift"] * 3
+
+
+def test_a_host_without_sub_modules_and_states_without_all_directions_are_notes():
+    model = linear_model(d=8, vocab=30)
+    model.host.embed.data[:, 3] = model.host.place.data[:, 3] = 0
+    found = report(model, random_ids(30, [30] * 20), tuned_steps=0, draws=50)
+    assert found.submodules is None and len(found.verdicts) == 4
+    notes = "\n".join(found.notes)
+    assert "Sub-modules: not available. The sub-modules of linear stack" in notes
+    assert "fewer than d = 8 directions (layer 0: 7" in notes
+
+
+def test_runs_of_layers():
+    assert runs_of(list(range(15))) == {
+        "early": (0, 1, 2, 3, 4), "middle": (5, 6, 7, 8, 9), "late": (10, 11, 12, 13, 14),
+    }  # fmt: skip
+    assert runs_of([0, 1]) == {"all": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"inputs": [[1, 2, 3]] * 4}, "of 1 different content"),
+        ({"inputs": random_ids(30, [2, 3])}, r"from one layer to the last: n = \d, .*d = 8"),
+        ({"test_share": 0.0}, "between 0 and 1, got 0.0"),
+        ({"rank": 9}, "from 1 to the width of the states, 8; got 9"),
+        ({"ridge": -1.0}, "ridge must be"),
+        ({"tuned_steps": -1}, "tuned_steps must be a whole number of at least 0, got -1"),
+        ({"submodule_layers": 0}, "submodule_layers must be a whole number of at least 1, got 0"),
+        ({"margin": 0.0}, "margin must be above 0"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(change, words, monkeypatch):
+    model = linear_model(d=8, vocab=30)
+    inputs = change.pop("inputs", random_ids(30, [30] * 6))
+    with pytest.raises(InputError, match=words):
+        report(model, inputs, **change)
