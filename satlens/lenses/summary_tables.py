@@ -1,18 +1,21 @@
-"""A `satlens.lenses.summary.ShortcutReport` as plain values for JSON."""
+"""A `satlens.lenses.summary.ShortcutReport` as plain values for JSON.
 
-from collections.abc import Sequence
+A curve is one measure: ``{"by_layer": [estimate, ..], "by_run": {"early": estimate, .., "all": estimate}}``.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from satlens.lenses.agreement import MEASURES
 from satlens.lenses.quality import ALL, Quality
 from satlens.lenses.tolerance import BY, method_name
-from satlens.resampling import Intervals
 
 if TYPE_CHECKING:
     from satlens.lenses.summary import ShortcutReport
 
 GAINS = ("shift", "shortcut", "low_rank", "low_rank_residual", "one_map", "tuned")
 """Lenses whose difference from the identity is given."""
+Signs = Sequence[tuple[str, float]]
 
 
 def to_dict(report: "ShortcutReport") -> dict[str, Any]:
@@ -27,36 +30,21 @@ def to_dict(report: "ShortcutReport") -> dict[str, Any]:
         "lenses": {
             name: {
                 "parameters": _parameters(lens),
-                "rank": _rank(lens),
-                "test": _by_measure(report.test, name, ALL),
-                "train": _by_measure(report.train, name, ALL),
+                "rank": getattr(lens, "settings", {}).get("rank"),
+                "test": _curves(report.test, [(name, 1.0)], report.runs),
+                "train": _curves(report.train, [(name, 1.0)], report.runs),
             }
             for name, lens in report.lenses.items()
         },
-        "gains": {name: _gains(report, name) for name in GAINS if name in report.lenses},
+        "gains": {
+            name: _curves(report.test, [(name, 1.0), ("identity", -1.0)], report.runs)
+            for name in GAINS
+            if name in report.lenses
+        },
         "submodules": _submodules(report.submodules),
         "verdicts": [dict(one) for one in report.verdicts],
         "settings": dict(report.settings),
         "notes": list(report.notes),
-    }
-
-
-def _by_measure(quality: Quality, method: str, measures: Sequence[str]) -> dict[str, Any]:
-    return {one: _each(quality.estimate(method, one)) for one in measures}
-
-
-def _gains(report: "ShortcutReport", name: str) -> dict[str, Any]:
-    """What one lens gives over the identity, by layer and by run of layers."""
-    quality = report.test
-    return {
-        one: {
-            "by_layer": _each(quality.difference(name, "identity", one)),
-            "by_run": {
-                run: quality.difference(name, "identity", one, layers)[0].to_dict()
-                for run, layers in report.runs.items()
-            },
-        }
-        for one in ALL
     }
 
 
@@ -69,14 +57,31 @@ def _submodules(quality: Quality | None) -> dict[str, Any] | None:
         "documents": quality.documents,
         "tokens": quality.tokens,
         "kinds": {
-            kind: {by: _by_measure(quality, method_name(kind, by), MEASURES) for by in BY}
+            kind: {
+                **{by: _curves(quality, [(method_name(kind, by), 1.0)], {}) for by in BY},
+                "gain": _curves(quality, [(kind, 1.0), (method_name(kind, BY[1]), -1.0)], {}),
+            }
             for kind in kinds
         },
     }
 
 
-def _each(found: Intervals) -> list[dict[str, Any]]:
-    return [found[i].to_dict() for i in range(len(found.value))]
+def _curves(
+    quality: Quality, signs: Signs, runs: Mapping[str, Sequence[int]]
+) -> dict[str, dict[str, Any]]:
+    """Every measure of a sum of methods; "all" is the mean over all layers."""
+    every = {**runs, "all": quality.layers}
+    curves = {}
+    for measure in ALL:
+        by_layer = quality.combined(signs, measure)
+        curves[measure] = {
+            "by_layer": [by_layer[i].to_dict() for i in range(len(quality.layers))],
+            "by_run": {
+                run: quality.combined(signs, measure, layers)[0].to_dict()
+                for run, layers in every.items()
+            },
+        }
+    return curves
 
 
 def _parameters(lens: Any) -> int:
@@ -84,8 +89,3 @@ def _parameters(lens: Any) -> int:
     if hasattr(lens, "weight"):
         return lens.weight.numel() + lens.bias.numel()
     return getattr(lens, "parameters", 0)
-
-
-def _rank(lens: Any) -> int | None:
-    """The rank that was asked for, where a lens is made of maps of low rank."""
-    return getattr(lens, "settings", {}).get("rank")

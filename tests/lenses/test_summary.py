@@ -27,7 +27,9 @@ def test_it_holds_every_lens_measure_and_side(found):
     assert said["split"] == {"train": {"documents": 14, "tokens": 14 * 30},
                              "test": {"documents": 6, "tokens": 180}}  # fmt: skip
     for one in said["lenses"].values():
-        assert all(len(one[side]["r2"]) == 4 for side in ("test", "train"))
+        for side in ("test", "train"):
+            assert len(one[side]["r2"]["by_layer"]) == 4
+            assert list(one[side]["kl"]["by_run"]) == ["early", "middle", "late", "all"]
     assert said["lenses"]["shortcut"]["parameters"] == 4 * 256
     assert said["lenses"]["low_rank"]["rank"] == 3
     assert [said["lenses"][name]["parameters"] for name in ("identity", "shift", "mean")] == [
@@ -40,13 +42,17 @@ def test_it_holds_every_lens_measure_and_side(found):
     values = [
         one["value"] - other["value"]
         for one, other in zip(
-            said["lenses"]["shortcut"]["test"]["precision@1"],
-            said["lenses"]["identity"]["test"]["precision@1"],
+            said["lenses"]["shortcut"]["test"]["precision@1"]["by_layer"],
+            said["lenses"]["identity"]["test"]["precision@1"]["by_layer"],
             strict=True,
         )
     ]
     assert [one["value"] for one in gain["by_layer"]] == pytest.approx(values)
     assert gain["by_run"]["early"]["value"] == pytest.approx(sum(values[:2]) / 2)
+    part = said["submodules"]["kinds"]["mlp"]
+    assert part["gain"]["kl"]["by_run"]["all"]["value"] == pytest.approx(
+        part["map"]["kl"]["by_run"]["all"]["value"] - part["mean"]["kl"]["by_run"]["all"]["value"]
+    )
     assert list(said["submodules"]["kinds"]) == ["norm1", "attention", "norm2", "mlp"]
     assert said["submodules"]["tokens"] == 120 and said["submodules"]["layers"] == [0, 1, 2, 3]
 
