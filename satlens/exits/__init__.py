@@ -4,7 +4,8 @@ from satlens.exits.agreement import AgreementProbe, Classifier
 from satlens.exits.calibrate import Calibration, calibrate
 from satlens.exits.cost import Costs, measure
 from satlens.exits.evaluate import evaluate
-from satlens.exits.frontier import Comparison, Entry, compare
+from satlens.exits.frontier import Comparison, compare
+from satlens.exits.halves import Entry
 from satlens.exits.policies import (
     FixedLayer,
     Never,

@@ -24,10 +24,10 @@ from torch import Tensor
 from satlens.errors import InputError
 from satlens.exits.policies import Thresholded
 from satlens.exits.policy import Peek
+from satlens.exits.tables import top_one
 from satlens.lenses import Lens, LogitLens
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel
-from satlens.saturation.ranking import top_ids
 from satlens.storage import Stored
 from satlens.version import __version__
 
@@ -164,9 +164,9 @@ def _read(
         if not batch.real.any():
             continue
         read = model.states(batch)
-        final = top_ids(read.logits, 1)[:, 0]
+        final = top_one(read.logits)
         below = read.resid[:-1]
-        same = [top_ids(lens.scores(h, layer), 1)[:, 0] == final for layer, h in enumerate(below)]
+        same = [top_one(lens.scores(h, layer)) == final for layer, h in enumerate(below)]
         states.append(below.float().cpu().numpy())
         agrees.append(torch.stack(same).cpu().numpy())
     if not states:

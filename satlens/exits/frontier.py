@@ -1,26 +1,32 @@
 """What a policy gives at a given saving: its frontier, the area under it, and paired differences.
 
-Every (policy, threshold) is a point (x, y): x the compute (or layers) saved, y the agreement (accuracy,
-minus loss). A coin tossed for each token mixes two points at any rate, and the full model, (0, y_full),
-needs no policy at all; so what can be had at saving x is
+Every (policy, threshold) is a point (x, y): x the compute (or layers) saved, y the agreement (accuracy, minus
+loss). A coin tossed for each token mixes two points at any rate, and two points need no policy at all: never
+to leave, (0, y_full), and always to leave after the first block, (x_0, y_0). So what can be had at saving x
+is the upper concave hull,
 
-    height(x) = max { y of mixtures of points and (0, y_full) that save x or more }
+    height(x) = max { y of mixtures of the policy's points and of these two, that save x or more }
 
-the upper concave hull, not increasing. Straight lines between neighbouring thresholds would call a policy
-bad for a bad threshold that nobody has to use; the hull asks only for thresholds worth using. The price:
-its corners are chosen on the documents it is read from, which lifts it by a little (the intervals choose
-them anew in every draw).
+Straight lines between neighbouring thresholds would call a policy bad for a bad threshold that nobody has to
+use. But a hull read off the documents that its corners were chosen on flatters every policy that is noise. So
+the documents are halved: with the mixture w(x) chosen on one half (and b the slope of the hull there), the
+other half gives
 
-    area  = mean of height over x in [0, X],     X = the largest saving that every policy compared can reach
-    saved(q) = the largest x with height(x) >= q
+    height(x) = w . y + b (x - w . x)             linear in what is measured there: it can fall below the line
+
+and the two halves take turns, weighted by their tokens.
+
+    area = mean of height over x in [0, x_0]
+    gain = area - that of the straight line from (0, y_full) to (x_0, y_0): mixing without any policy
+    saved(q) = the saving at agreement q, by the same rule with x and y exchanged
 
 All policies of one comparison stand on the same documents, and every interval draws them again for all at
-once.
+once, with the mixtures as they were chosen.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -28,21 +34,13 @@ from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
-from satlens.exits.result import NUMBERS, Evaluation
+from satlens.exits.halves import QUALITIES, SAVINGS, Entry, Halves, signed
+from satlens.exits.result import Evaluation
 from satlens.resampling import DRAWS, LEVEL, Estimate, Intervals, bootstrap
 
 GRID = 41
 """Savings at which a frontier is read."""
 LEVELS = (0.99, 0.95, 0.9)
-QUALITIES, SAVINGS = ("agreement", "accuracy", "loss"), ("compute_saved", "layers_saved")
-
-
-class Entry(NamedTuple):
-    """One frontier of a comparison: a policy of an evaluation, or its null (the same exits at random)."""
-
-    evaluation: Evaluation
-    policy: str
-    null: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +49,15 @@ class Comparison:
 
     Attributes:
         names: of the entries, in order.
-        at: ``[grid]`` savings from 0 to X.
+        at: ``[grid]`` savings from 0 to x_0.
         height: ``[entry, grid]`` (loss: the loss itself, the lower the better).
-        area: ``[entry]``. difference: ``[entry, entry]``, area of the row minus that of the column.
+        area, gain: ``[entry]``.
+        difference: ``[entry, entry]``, area of the row minus that of the column.
         lead: ``[entry]`` area minus the largest other one, found anew in every draw.
-        levels, saved: ``[entry, level]``; saved_difference: ``[entry, entry, level]``. Agreement only.
+        levels, saved: ``[entry, level]``; saved_difference: ``[entry, entry, level]``. No levels unless
+            the quality is agreement.
 
-    For loss every difference is turned round: above 0 is better, for all qualities.
+    For loss every gain and difference is turned round: above 0 is better, for all qualities.
     """
 
     names: tuple[str, ...]
@@ -66,11 +66,12 @@ class Comparison:
     at: Float[ndarray, " grid"]
     height: Intervals
     area: Intervals
+    gain: Intervals
     difference: Intervals
     lead: Intervals
     levels: tuple[float, ...]
-    saved: Intervals | None
-    saved_difference: Intervals | None
+    saved: Intervals
+    saved_difference: Intervals
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def over(self, name: str, other: str) -> Estimate:
@@ -112,7 +113,8 @@ def compare(
         draws, level, seed: of the bootstrap over documents.
 
     Raises:
-        InputError: an unknown name, evaluations of other documents, or policies that save nothing.
+        InputError: an unknown name, evaluations of other documents, or costs at which an exit saves
+            nothing.
 
     Example:
         >>> import satlens
@@ -127,107 +129,43 @@ def compare(
     if isinstance(entries, Evaluation):
         entries = {name: Entry(entries, name) for name in entries.families}
     made = {name: Entry(*entry) for name, entry in entries.items()}
-    sums, curves = _together(made, quality, saving)
-    top = min(float(x.max()) for x, _ in curves(sums.sum(0)))
+    halves = Halves(made, quality, saving, seed)
+    top = min(float(x[1]) for x, _ in halves.whole())
     if not top > 0:
         raise InputError(
-            "One of the policies saves nothing at any of its thresholds, so there is no saving to compare "
-            "at. Add thresholds at which more tokens leave (satlens.exits.sweep)."
+            f"Leaving after the first block saves {top:.1%} of the compute at these costs: there is no "
+            "saving to compare at."
         )
     grid = np.linspace(0, top, GRID)
     want = tuple(levels) if quality == "agreement" else ()
+    heights = halves.chosen(grid, swapped=False)
+    lines = halves.chosen(grid, swapped=False, points=2)
+    savings = halves.chosen(np.array(want), swapped=True)
 
     def statistic(flat: Float[ndarray, "*draw m"]) -> Float[ndarray, "*draw q"]:
-        found = curves(flat)
-        height = np.stack([envelope(grid, x, y) for x, y in found], axis=-2)
-        area = np.trapezoid(height, dx=1.0, axis=-1) / (GRID - 1)
-        parts = [_signed(height, quality), _signed(area, quality), _pairs(area), _lead(area)]
-        if want:
-            saved = np.stack([envelope(np.array(want), y, x) for x, y in found], axis=-2)
-            parts += [saved, saved[..., :, None, :] - saved[..., None, :, :]]
-        lead = flat.shape[:-1]
-        return np.concatenate([part.reshape(*lead, -1) for part in parts], axis=-1)
+        drawn = halves.drawn(flat)
+        height = drawn.read(heights)
+        area = _mean_height(height)
+        gain = area - _mean_height(drawn.read(lines))
+        saved = drawn.read(savings)
+        parts = [signed(height, quality), signed(area, quality), gain, _pairs(area), _lead(area),
+                 saved, saved[..., :, None, :] - saved[..., None, :, :]]  # fmt: skip
+        return np.concatenate([part.reshape(*flat.shape[:-1], -1) for part in parts], axis=-1)
 
     n = len(made)
-    shapes = [(n, GRID), (n,), (n, n), (n,), (n, len(want)), (n, n, len(want))]
-    found = bootstrap(sums, statistic, draws=draws, level=level, seed=seed)
-    parts = _split(found, shapes if want else shapes[:4])
+    shapes = [(n, GRID), (n,), (n,), (n, n), (n,), (n, len(want)), (n, n, len(want))]
+    found = bootstrap(halves.sums, statistic, draws=draws, level=level, seed=seed)
     return Comparison(
-        tuple(made), quality, saving, grid, *parts[:4], want,
-        *(parts[4:] if want else (None, None)),
+        tuple(made), quality, saving, grid, *_split(found, shapes)[:5], want,
+        *_split(found, shapes)[5:],
         settings={"quality": quality, "saving": saving, "levels": list(want), "draws": draws,
                   "level": level, "seed": seed},
     )  # fmt: skip
 
 
-def envelope(
-    at: Float[ndarray, " grid"], x: Float[ndarray, "*draw point"], y: Float[ndarray, "*draw point"]
-) -> Float[ndarray, "*draw grid"]:
-    """The largest y of mixtures of two points whose x is ``at`` or more; past the last point its own y.
-
-    >>> envelope(np.array([0.0, 0.25, 0.5]), np.array([0.0, 0.5, 0.2]), np.array([1.0, 0.5, 0.6])).tolist()
-    [1.0, 0.75, 0.5]
-    """
-    x, y = (values[..., None, :] for values in (x, y))
-    at = np.minimum(at[:, None], x.max(-1, keepdims=True))
-    right = x >= at
-    best = np.where(right, y, -np.inf).max(-1)
-    for i in range(x.shape[-1]):  # from point i, left of at, towards every point right of it
-        xi, yi = x[..., i : i + 1], y[..., i : i + 1]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mixed = yi + (at - xi) / (x - xi) * (y - yi)
-        mixed = np.where(right & (xi < at), mixed, -np.inf)
-        best = np.maximum(best, mixed.max(-1))
-    return best
-
-
-def _together(made: Mapping[str, Entry], quality: str, saving: str):
-    """Sums of all evaluations side by side, and a function from them to the points of every entry."""
-    evaluations = list({id(entry.evaluation): entry.evaluation for entry in made.values()}.values())
-    first = evaluations[0]
-    for other in evaluations[1:]:
-        if not (
-            np.array_equal(first.doc, other.doc) and np.array_equal(first.tokens, other.tokens)
-        ):
-            raise InputError(
-                f"Evaluations of other documents ({len(first.doc)} with {first.tokens.sum():,} tokens, "
-                f"{len(other.doc)} with {other.tokens.sum():,}): paired differences need the same ones."
-            )
-    blocks, at, start = [], {}, 0
-    for name, entry in made.items():
-        own = entry.evaluation.sums(entry.evaluation.points(entry.policy))
-        blocks.append(own)
-        at[name] = slice(start, start + own.shape[1])
-        start += own.shape[1]
-
-    def curves(flat: Float[ndarray, "*draw m"]):
-        return [
-            _points(entry, flat[..., at[name]], quality, saving) for name, entry in made.items()
-        ]
-
-    return np.concatenate(blocks, axis=1), curves
-
-
-def _points(
-    entry: Entry, sums: Float[ndarray, "*draw m"], quality: str, saving: str
-) -> tuple[Float[ndarray, "*draw point"], Float[ndarray, "*draw point"]]:
-    """x and y of an entry, the full model first; loss with its sign turned."""
-    evaluation, null = entry.evaluation, "null_" if entry.null else ""
-    numbers = evaluation.numbers_of(sums)
-    x = numbers[..., NUMBERS.index(saving if saving == "layers_saved" else null + saving)]
-    y = numbers[..., NUMBERS.index(null + quality)]
-    last = evaluation.n_layers - 1
-    layer = {"agreement": 0, "accuracy": 1, "loss": 2}[quality]
-    of = sums[..., 3 + layer * (last + 1) + last]
-    full = of / sums[..., 0 if quality == "agreement" else 1]
-    y = np.concatenate([full[..., None], y], axis=-1)
-    x = np.concatenate([np.zeros_like(full)[..., None], x], axis=-1)
-    return x, _signed(y, quality)
-
-
-def _signed(values: ndarray, quality: str) -> ndarray:
-    """Minus for loss, of which less is better."""
-    return -values if quality == "loss" else values
+def _mean_height(height: Float[ndarray, "*curve grid"]) -> Float[ndarray, "*curve"]:
+    """The area over the grid, by trapezoids, divided by its width."""
+    return (height.sum(-1) - (height[..., 0] + height[..., -1]) / 2) / (height.shape[-1] - 1)
 
 
 def _pairs(area: Float[ndarray, "*draw entry"]) -> Float[ndarray, "*draw entry entry"]:

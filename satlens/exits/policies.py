@@ -24,7 +24,7 @@ from torch import Tensor
 from satlens.errors import InputError
 from satlens.exits.policy import Peek
 from satlens.exits.stage import LinearStage, stage_score
-from satlens.saturation.ranking import top_ids
+from satlens.exits.tables import top_one
 
 NEVER = -math.inf
 """A signal that reaches no threshold."""
@@ -112,7 +112,7 @@ class SoftmaxResponse(Thresholded):
         scores = peek.scores()
         if scores.shape[1] < 2:
             raise InputError(f"{self.name!r} compares two outputs; the model has one.")
-        p = scores.float().softmax(-1).topk(2, dim=-1).values
+        p = scores.softmax(-1, dtype=torch.float32).topk(2, dim=-1).values
         gap = p[:, 0] - p[:, 1]
         if self.mean_length is None:
             return gap
@@ -205,7 +205,7 @@ class Patience(Thresholded):
 
     def signal(self, peek: Peek) -> Float[Tensor, " token"]:
         """Layers in a row, from 1."""
-        top = top_ids(peek.scores(), 1)[:, 0]
+        top = top_one(peek.scores())
         length = torch.ones(len(top), device=top.device)
         if "top" in peek.memory:
             same = top == peek.memory["top"]

@@ -120,7 +120,8 @@ class TestPublishedFlaws:
 
     def test_a_policy_that_writes_into_all_it_is_given_changes_nothing(self):
         model, inputs = whole_numbers(), documents()
-        policies = [SoftmaxResponse(0.4), StateSaturation(0.5), Patience(2), FixedLayer(1)]
+        policies = [SoftmaxResponse(0.4, mean_length=4.0), StateSaturation(0.5), Patience(2),
+                    FixedLayer(1)]  # fmt: skip
         clean = evaluate(model, inputs, policies, cost=unit_costs())
         for order in ([Vandal(), *policies], [*policies, Vandal()]):
             found = evaluate(model, inputs, order, cost=unit_costs())
