@@ -1,4 +1,4 @@
-"""`satlens probe` and `satlens patch` on a small random model: what they write, and how they refuse."""
+"""`satlens probe`, `patch` and `rerank` on a small random model: what they write, and how they refuse."""
 
 import dataclasses
 import html
@@ -22,9 +22,11 @@ from satlens.runs import (
     AuditSettings,
     PatchSettings,
     ProbeSettings,
+    RerankSettings,
     run_audit,
     run_patch,
     run_probe,
+    run_rerank,
 )
 from satlens.runs.folder import place
 from satlens.survey import read_corpus
@@ -33,23 +35,29 @@ PROBE = dict(max_tokens=600, min_states=8, per_cell=30, folds=2, draws=1)
 PATCH = dict(
     max_tokens=600, pairs=20, steered=20, gap=1, alphas=(0.5, 1.0), offsets=(-1, 0, 1), across=True,
 )  # fmt: skip
+RERANK = dict(max_tokens=600, folds=2, draws=1, null_tokens=100, shuffles=19)
 WRITTEN = {
     "probe": {"results.json", "settings.yaml", "probe.safetensors", "probe.json", "figures"},
     "patch": {"results.json", "settings.yaml", "effects.parquet", "figures"},
-}
+    "rerank": {"results.json", "settings.yaml", "reranker.safetensors", "reranker.json", "tokens.parquet",
+               "figures"},
+}  # fmt: skip
+KINDS = {
+    "probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH), "rerank": (RerankSettings, RERANK),
+}  # fmt: skip
 
 
 def asked(verb, model, corpus, **change):
-    kind, values = {"probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH)}[verb]
+    kind, values = KINDS[verb]
     return kind(str(model), corpus=str(corpus), **(values | change))
 
 
-RUN = {"probe": run_probe, "patch": run_patch}
+RUN = {"probe": run_probe, "patch": run_patch, "rerank": run_rerank}
 
 
 @pytest.fixture(scope="module")
 def runs(settling, corpus, tmp_path_factory):
-    """A folder with a probe and a patch of one model, and the tables that were printed."""
+    """A folder with every part of one model, and the tables that were printed."""
     out = tmp_path_factory.mktemp("runs") / "run"
     return out, {verb: RUN[verb](asked(verb, settling, corpus), out) for verb in RUN}
 
@@ -61,7 +69,7 @@ def results_of(out, verb):
 @pytest.mark.parametrize("verb", RUN)
 def test_the_folder_holds_what_is_promised(runs, verb):
     out, texts = runs
-    assert {path.name for path in out.iterdir()} == {"report.html", "probe", "patch"}
+    assert {path.name for path in out.iterdir()} == {"report.html", *RUN}
     assert {path.name for path in (out / verb).iterdir()} == WRITTEN[verb]
     assert len(list((out / verb / "figures").glob("*.png"))) >= 4
     jsonschema.validate(results_of(out, verb), schema(verb))
@@ -81,8 +89,8 @@ def direct(verb, model, corpus, results):
     settings = dataclasses.asdict(asked(verb, "", ""))
     for name in ("model", "corpus", "max_tokens", "separator", "batch_size"):
         settings.pop(name)
-    module = {"probe": satlens.probes, "patch": satlens.patching}[verb]
-    return module.report(model, texts, **settings)
+    modules = {"probe": satlens.probes, "patch": satlens.patching, "rerank": satlens.reranking}
+    return modules[verb].report(model, texts, **settings)
 
 
 @pytest.mark.parametrize("verb", RUN)
@@ -115,6 +123,18 @@ def test_the_long_table_holds_the_numbers(runs):
     assert paired["at"].tolist() == [-1, 0, 1]
 
 
+def test_the_saved_reranker_and_every_position_are_those_of_the_results(runs):
+    out, _ = runs
+    results = results_of(out, "rerank")
+    reranker = satlens.reranking.Reranker.load(out / "rerank" / "reranker")
+    assert reranker.coef_.tolist() == results["reranker"]["weights"]["ranks"]
+    frame = pd.read_parquet(out / "rerank" / "tokens.parquet")
+    assert len(frame) == results["positions"]["positions"]
+    assert (frame["next_rank"] != 1).sum() == results["positions"]["wrong"]
+    assert -frame["next_logp"].mean() == pytest.approx(results["positions"]["loss"]["value"])
+    assert list(frame)[-2:] == ["layer_4", "layer_5"]
+
+
 @pytest.mark.parametrize("verb", RUN)
 def test_a_run_repeats_from_its_settings(runs, tmp_path, verb, capsys):
     out, texts = runs
@@ -137,7 +157,7 @@ def test_an_audit_joins_and_its_repetition_keeps_the_others(runs, settling, corp
     run_audit(audit, out)
     run_audit(audit, out, overwrite=True)
     page = (out / "report.html").read_text()
-    assert "satlens audit · probe · patch" in page and 'id="heatmap"' in page
+    assert "satlens audit · probe · patch · rerank" in page and 'id="heatmap"' in page
     assert "read different texts" in page
     for verb in RUN:
         assert results_of(out, verb) == results_of(runs[0], verb)
@@ -173,6 +193,10 @@ def test_the_arguments_reach_the_run(settling, corpus, tmp_path):
         ("patch", {"--alphas": "2"}, "alphas must hold 1"),
         ("patch", {"--stage": "7"}, "stage"),
         ("patch", {"--k": "301"}, "k=301"),
+        ("rerank", {"--k": "300"}, "k=300 leaves none of 300 outputs"),
+        ("rerank", {"--gap": "6"}, "gap must be 1 .. 5 layers before the end, got 6"),
+        ("rerank", {"--folds": "40"}, "40 folds need at least 40 documents"),
+        ("rerank", {"--C": "0"}, "C must be above 0, got 0"),
     ],
 )
 def test_bad_requests_are_one_message_and_no_folder(

@@ -5,9 +5,10 @@ import inspect
 
 import pytest
 
-from satlens import cli, patching, probes
+from satlens import patching, probes, reranking
+from satlens.cli.main import VERBS
 from satlens.errors import InputError
-from satlens.runs import AuditSettings, PatchSettings, ProbeSettings
+from satlens.runs import AuditSettings, PatchSettings, ProbeSettings, RerankSettings
 
 ASKED = [
     AuditSettings("tiny", corpus="a ü.txt", k=3, separator="\n\n"),
@@ -15,6 +16,7 @@ ASKED = [
     ProbeSettings("tiny"),
     PatchSettings("tiny", offsets=(-1, 0, 2), alphas=(1.0, 2.5), across=False, gap=4),
     PatchSettings("tiny"),
+    RerankSettings("tiny", gap=3, C=0.5, null_tokens=0),
 ]
 
 
@@ -48,6 +50,7 @@ def test_a_whole_number_is_a_number(tmp_path):
         (ProbeSettings, "ties: keep", "ties must be one of 'skip', 'drop'; got 'keep'"),
         (ProbeSettings, "folds: 1", "folds must be at least 2, got 1"),
         (ProbeSettings, "null_tokens: 5", r"holds \['model', 'null_tokens'\]; probe settings want"),
+        (RerankSettings, "shuffles: 0", "shuffles must be at least 1, got 0"),
         (AuditSettings, "stages: 3", r"holds \['model', 'stages'\]; audit settings want"),
     ],
 )
@@ -57,19 +60,24 @@ def test_settings_of_another_verb_or_type_are_refused(tmp_path, kind, text, mess
         kind.read(tmp_path / "settings.yaml")
 
 
-KINDS = {"audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings}
+KINDS = {
+    "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings, "rerank": RerankSettings,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", KINDS)
 def test_the_command_line_takes_every_setting_and_its_default(verb):
-    taken = inspect.signature(cli.VERBS[verb]).parameters
+    taken = inspect.signature(VERBS[verb]).parameters
     wanted = {field.name: field.default for field in dataclasses.fields(KINDS[verb])}
     assert set(taken) - set(wanted) == {"out", "settings", "overwrite"}
     for name, default in wanted.items():
         assert name == "model" or taken[name].default == default, name
 
 
-@pytest.mark.parametrize(("verb", "report"), [("probe", probes.report), ("patch", patching.report)])
+REPORTS = [("probe", probes.report), ("patch", patching.report), ("rerank", reranking.report)]
+
+
+@pytest.mark.parametrize(("verb", "report"), REPORTS)
 def test_the_defaults_are_the_librarys(verb, report):
     taken = inspect.signature(report).parameters
     shared = [f for f in dataclasses.fields(KINDS[verb]) if f.name in taken and f.name != "model"]
