@@ -11,6 +11,7 @@ from satlens.cli.detect import detect
 from satlens.cli.patch import patch
 from satlens.cli.probe import probe
 from satlens.cli.rerank import rerank
+from satlens.cli.shortcut import shortcut
 from satlens.cli.survey import survey
 from satlens.errors import SatlensError
 
@@ -21,6 +22,7 @@ VERBS = {
     "audit": audit,
     "probe": probe,
     "patch": patch,
+    "shortcut": shortcut,
     "rerank": rerank,
     "survey": survey,
     "detect": detect,

@@ -6,7 +6,6 @@ A curve is one measure: ``{"by_layer": [estimate, ..], "by_run": {"early": estim
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from satlens.lenses.agreement import MEASURES
 from satlens.lenses.quality import ALL, Quality
 from satlens.lenses.tolerance import BY, method_name
 

@@ -30,7 +30,7 @@ _TYPES = {
 _SILENT = {"$schema", "$defs", "title", "description"}
 
 
-VERBS = {f"satlens.{verb}/1": verb for verb in ("audit", "probe", "patch", "rerank")}
+VERBS = {f"satlens.{verb}/1": verb for verb in ("audit", "probe", "patch", "shortcut", "rerank")}
 """The verb of the command line that writes each form, in the order of the page."""
 
 

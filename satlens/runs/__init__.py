@@ -11,7 +11,9 @@ from satlens.runs.settings import (
     ProbeSettings,
     RerankSettings,
     RunSettings,
+    ShortcutSettings,
 )
+from satlens.runs.shortcut import run_shortcut
 
 __all__ = [
     "AuditSettings",
@@ -19,9 +21,11 @@ __all__ = [
     "ProbeSettings",
     "RerankSettings",
     "RunSettings",
+    "ShortcutSettings",
     "run_audit",
     "run_patch",
     "run_probe",
     "run_rerank",
+    "run_shortcut",
     "write_report",
 ]

@@ -4,6 +4,7 @@
     DIR/{results.json, events.parquet, settings.yaml, heatmap.json, figures/}      an audit
     DIR/probe/{results.json, settings.yaml, probe.safetensors, probe.json, figures/}
     DIR/patch/{results.json, settings.yaml, effects.parquet, figures/}
+    DIR/shortcut/{results.json, settings.yaml, {shortcut,tuned}.{safetensors,json}, figures/}
     DIR/rerank/{results.json, settings.yaml, reranker.safetensors, reranker.json, tokens.parquet, figures/}
 
 A part is added, or replaced when told, by a whole new folder that takes the old one's place: on an error or
@@ -33,6 +34,15 @@ FILES = {
     "audit": {SETTINGS_FILE, RESULTS, "events.parquet", HEATMAP, "figures"},
     "probe": {SETTINGS_FILE, RESULTS, "probe.safetensors", "probe.json", "figures"},
     "patch": {SETTINGS_FILE, RESULTS, "effects.parquet", "figures"},
+    "shortcut": {
+        SETTINGS_FILE,
+        RESULTS,
+        "shortcut.safetensors",
+        "shortcut.json",
+        "tuned.safetensors",
+        "tuned.json",
+        "figures",
+    },
     "rerank": {
         SETTINGS_FILE,
         RESULTS,

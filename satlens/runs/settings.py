@@ -168,6 +168,33 @@ class PatchSettings(RunSettings):
 
 
 @dataclass(frozen=True)
+class ShortcutSettings(RunSettings):
+    """Everything that decides what a shortcut finds (see `satlens.lenses.report`).
+
+    Attributes:
+        test_share: share of the documents that nothing is fitted on.
+        ridge, intercept: of every fitted map.
+        rank: of the maps of low rank; None: an eighth of the width.
+        tuned_steps: training steps of the tuned lens; 0: none is trained.
+        submodule_tokens: held-out tokens read with sub-modules replaced; 0: none.
+        submodule_layers: behind at most this many layers.
+    """
+
+    verb: ClassVar[str] = "shortcut"
+    least: ClassVar[dict[str, int]] = {
+        "tuned_steps": 0, "submodule_tokens": 0, "submodule_layers": 1,
+    }  # fmt: skip
+
+    test_share: float = 0.3
+    ridge: float = 0.0
+    intercept: bool = False
+    rank: int | None = None
+    tuned_steps: int = 150
+    submodule_tokens: int = 1_000
+    submodule_layers: int = 8
+
+
+@dataclass(frozen=True)
 class RerankSettings(RunSettings):
     """Everything that decides what a rerank finds (see `satlens.reranking.report`).
 

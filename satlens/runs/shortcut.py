@@ -1,0 +1,94 @@
+"""`run_shortcut`: what early layers know of the final output through each lens, with every control."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from satlens import lenses
+from satlens.models import Batches, ResidualModel, load_model, wrap
+from satlens.report.shortcut import figures as shortcut_figures
+from satlens.report.shortcut.tables import summary
+from satlens.report.validate import plain, write_results
+from satlens.resampling import DRAWS, bootstrap, by_document
+from satlens.runs.folder import PAGE, RESULTS, check_model, check_output, output_folder
+from satlens.runs.reading import read
+from satlens.runs.results import assemble, describe, save_figures, timed
+from satlens.runs.settings import ShortcutSettings
+from satlens.saturation.detect import stream
+from satlens.saturation.events import SaturationEvents
+from satlens.survey.corpus import read_corpus
+
+THROUGH = ("identity", "shortcut", "tuned")
+"""Lenses that the saturation layers are read through."""
+
+
+def run_shortcut(
+    settings: ShortcutSettings, out: str | Path, *, overwrite: bool = False, progress: bool = False
+) -> str:
+    """Fit and measure lenses of a model on a corpus, write ``out/shortcut/``, and return the tables as text.
+
+    Writes ``results.json`` (keys: `report/shortcut/schema.json`), ``settings.yaml`` (repeats the run),
+    ``shortcut.safetensors`` with ``shortcut.json`` (`satlens.LinearShortcut.load` reads them), the same of
+    ``tuned`` where a tuned lens was trained (`satlens.TunedLens.load`), with matplotlib ``figures/``, and
+    anew the page ``out/report.html`` over all that ``out`` holds; all of them or nothing.
+
+    Raises:
+        SatlensError: a model, corpus, setting or output folder that cannot be used.
+
+    Example::
+
+        print(run_shortcut(ShortcutSettings("tiny"), "runs/tiny"))
+    """
+    out = Path(out)
+    check_output(out.absolute(), settings, overwrite)
+    corpus = read_corpus(settings.corpus, separator=settings.separator)
+    model = wrap(load_model(settings.model))
+    said = describe(model)
+    check_model(out.absolute(), settings.verb, said)
+    reading = read(model, corpus, settings)
+    seconds: dict[str, float] = {}
+    with output_folder(out, settings, overwrite, said) as folder:
+        with timed("lenses", seconds):
+            report = lenses.report(
+                model, reading.batches, test_share=settings.test_share, ridge=settings.ridge,
+                intercept=settings.intercept, rank=settings.rank, tuned_steps=settings.tuned_steps,
+                submodule_tokens=settings.submodule_tokens, submodule_layers=settings.submodule_layers,
+                seed=settings.seed, progress=progress,
+            )  # fmt: skip
+        found = report.to_dict()
+        with timed("saturation", seconds):
+            found["saturation"] = saturation(
+                model, report.parts["test"], report.lenses, settings.k, settings.seed
+            )
+        results = plain(assemble(settings, said, reading, seconds, found))
+        write_results(results, folder / RESULTS)
+        report.shortcut.save(folder / "shortcut")
+        if report.tuned is not None:
+            report.tuned.save(folder / "tuned")
+        save_figures(shortcut_figures.save_figures, results, folder)
+    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+
+def saturation(
+    model: ResidualModel, batches: Batches, through: Mapping[str, Any], k: int, seed: int
+) -> dict[str, Any]:
+    """The mean saturation layer and the censored share of each rank, through each lens."""
+    found: dict[str, Any] = {}
+    tokens = 0
+    for name in THROUGH:
+        if name not in through:
+            continue
+        lens = None if name == "identity" else through[name]
+        parts = [events for _, events in stream(model, batches, k=k, lens=lens, logits=False)]
+        events = SaturationEvents.concat(parts)
+        tokens = len(events)
+        columns = [np.ones((len(events), 1)), events.layer, events.censored]
+        sums = by_document(np.concatenate(columns, axis=1), events.doc)
+        means = bootstrap(sums, lambda s: s[..., 1:] / s[..., :1], draws=DRAWS, seed=seed)
+        found[name] = [
+            {"rank": i + 1, "layer": means[i].to_dict(), "censored": means[k + i].to_dict()}
+            for i in range(k)
+        ]
+    return {"k": k, "documents": batches.n_documents, "tokens": tokens, "lenses": found}
