@@ -90,14 +90,12 @@ class Random:
         h = peek.resid.double()
         moved = h if peek.before is None else h - peek.before.double()
         signal = torch.sin(h @ self.w[peek.layer] + 2 * (moved @ self.w[-1]) + 1.7 * peek.pos)
-        yes = signal > self.strict
         if self.remembers:
-            seen = peek.memory.get("seen", torch.zeros(len(h))) + yes
-            peek.memory["seen"] = seen
-            yes = seen >= 2
+            signal = peek.memory.get("sum", torch.zeros(len(h))) + signal
+            peek.memory["sum"] = signal
         peek.resid.fill_(torch.nan)  # its own copy
         peek.pos.fill_(-1)
-        return yes
+        return signal > self.strict
 
 
 HOSTS: dict[str, Callable[[], nn.Module]] = {
