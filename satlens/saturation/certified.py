@@ -32,6 +32,8 @@ model of 12 layers: 0, 3, 11 and 27 of them leave 4.9, 3.8, 3.5 and 3.5 of 11 ro
 
 TOKENS = 512
 """Tokens scanned together."""
+_WHOLE = 2**22
+"""Numbers of one product with the whole vocabulary: more would be no faster."""
 _PAIRS = 2**23
 _HITS = 2**18
 
@@ -91,7 +93,7 @@ def probable(rows: LinearRows, layer: int, n: int, screen: Screen) -> Int[Tensor
 
 def _rows_of(screen: Screen, rows: int) -> int:
     """Rows of a product with the whole vocabulary, so that all are alike."""
-    products = -(-rows // max(2**24 // screen.padded, 16))
+    products = -(-rows // max(_WHOLE // screen.padded, 16))
     return -(-rows // products)
 
 
