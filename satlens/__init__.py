@@ -1,6 +1,6 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import order, patching, probes, reranking, survey
+from satlens import exits, order, patching, probes, reranking, survey
 from satlens.lenses import LinearShortcut, LogitLens, TunedLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.probes import StageProbe
@@ -16,6 +16,7 @@ __all__ = [
     "TunedLens",
     "__version__",
     "detect",
+    "exits",
     "load_model",
     "order",
     "patching",

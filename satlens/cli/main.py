@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes
 
 from satlens.cli.audit import audit
 from satlens.cli.detect import detect
+from satlens.cli.exits import exits
 from satlens.cli.patch import patch
 from satlens.cli.probe import probe
 from satlens.cli.rerank import rerank
@@ -23,6 +24,7 @@ VERBS = {
     "probe": probe,
     "patch": patch,
     "shortcut": shortcut,
+    "exits": exits,
     "rerank": rerank,
     "survey": survey,
     "detect": detect,

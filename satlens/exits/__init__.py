@@ -16,6 +16,7 @@ from satlens.exits.policies import (
 )
 from satlens.exits.policy import Peek, Policy, ThresholdPolicy, leaving
 from satlens.exits.result import NUMBERS, ORACLE, Evaluation
+from satlens.exits.study import ExitReport, report
 from satlens.exits.sweep import sweep
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Costs",
     "Entry",
     "Evaluation",
+    "ExitReport",
     "FixedLayer",
     "Never",
     "Patience",
@@ -42,5 +44,6 @@ __all__ = [
     "evaluate",
     "leaving",
     "measure",
+    "report",
     "sweep",
 ]

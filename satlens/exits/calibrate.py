@@ -46,12 +46,14 @@ class Calibration:
     """The threshold that was chosen, or None: no threshold can be vouched for, so never leave.
 
     Attributes:
-        policy: the policy at that threshold; `Never` if there is none. Ready for evaluate and generate.
+        name: of the policy that was calibrated.
+        policy: it at that threshold; `Never` if there is none. Ready for evaluate and generate.
         thresholds, risks, p_values: in the order tested; p is NaN after the first that failed.
         documents: calibration documents.
         why: in a sentence, for None.
     """
 
+    name: str
     policy: Policy
     threshold: float | None
     epsilon: float
@@ -66,7 +68,7 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
-            "policy": name_of(self.policy), "threshold": self.threshold, "epsilon": self.epsilon,
+            "policy": self.name, "threshold": self.threshold, "epsilon": self.epsilon,
             "delta": self.delta, "thresholds": self.thresholds.tolist(), "risks": self.risks.tolist(),
             "p_values": [None if np.isnan(p) else float(p) for p in self.p_values],
             "documents": self.documents, "bound": self.bound, "why": self.why,
@@ -127,6 +129,7 @@ def calibrate(
         chosen = points[i]
     n = risk.shape[1]
     return Calibration(
+        name=name,
         policy=Never() if chosen is None else evaluation.policies[chosen],
         threshold=None if chosen is None else float(evaluation.thresholds[chosen]),
         epsilon=epsilon, delta=delta, thresholds=thresholds, risks=risk.mean(1), p_values=p_values,

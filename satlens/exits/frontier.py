@@ -38,7 +38,7 @@ from satlens.exits.halves import QUALITIES, SAVINGS, Entry, Halves, signed
 from satlens.exits.result import Evaluation
 from satlens.resampling import DRAWS, LEVEL, Estimate, Intervals, bootstrap
 
-GRID = 41
+GRID = 21
 """Savings at which a frontier is read."""
 LEVELS = (0.99, 0.95, 0.9)
 
@@ -54,8 +54,8 @@ class Comparison:
         area, gain: ``[entry]``.
         difference: ``[entry, entry]``, area of the row minus that of the column.
         lead: ``[entry]`` area minus the largest other one, found anew in every draw.
-        levels, saved: ``[entry, level]``; saved_difference: ``[entry, entry, level]``. No levels unless
-            the quality is agreement.
+        levels, saved, saved_lead: ``[entry, level]``; saved_difference: ``[entry, entry, level]``. No
+            levels unless the quality is agreement.
 
     For loss every gain and difference is turned round: above 0 is better, for all qualities.
     """
@@ -71,6 +71,7 @@ class Comparison:
     lead: Intervals
     levels: tuple[float, ...]
     saved: Intervals
+    saved_lead: Intervals
     saved_difference: Intervals
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -149,11 +150,21 @@ def compare(
         gain = area - _mean_height(drawn.read(lines))
         saved = drawn.read(savings)
         parts = [signed(height, quality), signed(area, quality), gain, _pairs(area), _lead(area),
-                 saved, saved[..., :, None, :] - saved[..., None, :, :]]  # fmt: skip
+                 saved, np.moveaxis(_lead(np.moveaxis(saved, -1, -2)), -1, -2),
+                 saved[..., :, None, :] - saved[..., None, :, :]]  # fmt: skip
         return np.concatenate([part.reshape(*flat.shape[:-1], -1) for part in parts], axis=-1)
 
     n = len(made)
-    shapes = [(n, GRID), (n,), (n,), (n, n), (n,), (n, len(want)), (n, n, len(want))]
+    shapes = [
+        (n, GRID),
+        (n,),
+        (n,),
+        (n, n),
+        (n,),
+        (n, len(want)),
+        (n, len(want)),
+        (n, n, len(want)),
+    ]
     found = bootstrap(halves.sums, statistic, draws=draws, level=level, seed=seed)
     return Comparison(
         tuple(made), quality, saving, grid, *_split(found, shapes)[:5], want,

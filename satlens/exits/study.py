@@ -3,12 +3,7 @@
     training    thresholds of the sweep, exit classifiers, stage probe, linear shortcut
     held out    frontiers and verdicts; half of it chooses calibrated thresholds, the other half tests them
 
-    stage_exit                 agreement at equal compute: area of the stage probe - that of the best other one
-    stage_exit_as_published    accuracy at equal layers: - that of softmax response or state saturation
-    shortcut_saves_layers      layers saved at 95 % agreement: linear shortcut - logit lens
-                               (softmax response with a decaying threshold)
-
-each judged by the rule of `satlens.verdicts`; the best other policy is found anew in every draw.
+The verdicts are those of `satlens.exits.judging`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +18,18 @@ from satlens.errors import InputError, ModelError
 from satlens.exits.agreement import TOKENS, AgreementProbe, Classifier
 from satlens.exits.calibrate import Calibration, calibrate
 from satlens.exits.evaluate import evaluate
-from satlens.exits.frontier import Comparison, compare
-from satlens.exits.halves import Entry
+from satlens.exits.frontier import compare
+from satlens.exits.judging import (
+    DECAYING,
+    LEVEL,
+    LOGIT,
+    MARGIN,
+    PER_LAYER,
+    SHORTCUT,
+    UNTRAINED,
+    Study,
+    judge,
+)
 from satlens.exits.policies import (
     FixedLayer,
     Patience,
@@ -35,40 +40,14 @@ from satlens.exits.policies import (
 from satlens.exits.policy import ThresholdPolicy
 from satlens.exits.result import Evaluation
 from satlens.exits.sweep import POINTS, sweep
-from satlens.lenses import Lens, LinearShortcut, LogitLens
+from satlens.lenses import Lens, LogitLens, ShortcutFitter
 from satlens.models import Batches, ResidualModel, untrained, wrap
-from satlens.resampling import Estimate
-from satlens.verdicts import AS_PUBLISHED, HOLDS, UNKNOWN, rule
 
-MARGIN = 0.02
-"""Equivalence margin of every verdict: 2 of 100 tokens, or 2 % of the layers."""
 DRAWS = 1000
-STAGE, DECAYING, PER_LAYER = (
-    StageExit.name, "softmax response, decaying", "classifier, one a layer",
-)  # fmt: skip
-PUBLISHED = (SoftmaxResponse.name, StateSaturation.name)
-"""What the stage probe was compared with."""
-LOGIT, SHORTCUT, UNTRAINED = "logit", "shortcut", "untrained"
-LEVEL = 0.95
-"""The agreement at which savings of layers are published."""
+EPSILONS = (0.05, 0.1, 0.2)
 
 FitStage = Callable[[ResidualModel, Batches], StageExit]
 """Makes a stage exit of a probe (`satlens.StageProbe`) fitted on training documents."""
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """All policies with one lens on held-out documents.
-
-    Attributes:
-        agreement, layers, accuracy: frontiers of agreement over compute saved, of agreement over layers
-            saved, and of accuracy over layers saved.
-    """
-
-    evaluation: Evaluation
-    agreement: Comparison
-    layers: Comparison
-    accuracy: Comparison
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,20 +56,26 @@ class ExitReport:
 
     Attributes:
         studies: "logit", "shortcut", and "untrained" (the logit lens on fresh weights), where available.
-        calibrations: a threshold of each policy with the logit lens.
-        tested: the held-out documents that chose no threshold, for the calibrated policies.
+        shift: the decaying softmax response with states whose mean alone is put right.
+        calibrations: thresholds of the policies with the logit lens, for each epsilon.
+        tested: the held-out documents that chose no calibrated threshold.
+        read: documents and tokens of the training and the held-out part.
         verdicts: those of the module. notes: what a reader of the numbers must know.
     """
 
     studies: Mapping[str, Study]
     calibrations: Sequence[Calibration]
     tested: Evaluation | None
+    shift: Evaluation | None
+    read: Mapping[str, Mapping[str, int]]
     verdicts: Sequence[Mapping[str, Any]]
     notes: Sequence[str]
     settings: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON: keys "studies", "calibration", "verdicts", "notes", "settings"."""
+        """Ready for JSON: keys "split", "cost", "studies", "shift", "calibration",
+        "verdicts", "notes", "settings".
+        """
         from satlens.exits.records import to_dict
 
         return to_dict(self)
@@ -114,7 +99,7 @@ def report(
     *,
     fit_stage: FitStage | None = None,
     points: int = POINTS,
-    epsilon: float = 0.1,
+    epsilons: Sequence[float] = EPSILONS,
     delta: float = 0.1,
     tokens: int = TOKENS,
     untrained_seeds: int = 1,
@@ -132,7 +117,7 @@ def report(
         fit_stage: makes a `StageExit` from a model and training `Batches`; without it there is no
             verdict on it.
         points: thresholds of each policy.
-        epsilon, delta: as in `calibrate`.
+        epsilons, delta: of calibrated thresholds, as in `calibrate`; each epsilon by itself.
         tokens: of the exit classifier and of the sweep.
         untrained_seeds: 1, or 0 for no untrained model.
         margin: equivalence margin of the verdicts.
@@ -150,13 +135,13 @@ def report(
         >>> sorted(found.studies), [verdict["id"] for verdict in found.verdicts][-1]
         (['logit', 'shortcut'], 'shortcut_saves_layers')
     """
-    _check(points, epsilon, delta, tokens, untrained_seeds, draws, margin)
+    _check(points, epsilons, delta, tokens, untrained_seeds, draws, margin)
     model = wrap(model)
     training, held_out = (
         part if isinstance(part, Batches) else model.batches(part, batch_size)
         for part in (training, held_out)
     )
-    settings = {"points": points, "epsilon": epsilon, "delta": delta, "tokens": tokens,
+    settings = {"points": points, "epsilons": list(epsilons), "delta": delta, "tokens": tokens,
                 "untrained_seeds": untrained_seeds, "seed": seed, "draws": draws, "margin": margin,
                 "mean_length": mean_length(training)}  # fmt: skip
     maker = _Maker(training, held_out, settings, fit_stage, progress)
@@ -165,10 +150,15 @@ def report(
     if untrained_seeds:
         maker.untrained(model)
     first = maker.studies[LOGIT].evaluation
-    calibrations, tested, why = _calibrated(first, epsilon, delta, seed)
+    calibrations, tested, why = _calibrated(first, epsilons, delta, seed)
     notes = [*maker.notes, *first.notes, *([why] if why else [])]
+    read = {
+        name: {"documents": part.n_documents, "tokens": part.n_tokens}
+        for name, part in (("training", training), ("held_out", held_out))
+    }
+    verdicts = judge(maker.studies, maker.shifted, margin)
     return ExitReport(
-        maker.studies, calibrations, tested, judge(maker.studies, margin), notes, settings
+        maker.studies, calibrations, tested, maker.shifted, read, verdicts, notes, settings
     )
 
 
@@ -193,6 +183,7 @@ class _Maker:
         self.studies: dict[str, Study] = {}
         self.notes: list[str] = []
         self.stage: StageExit | None = None
+        self.shifted: Evaluation | None = None
 
     def study(self, name: str, model: ResidualModel, lens: Lens) -> None:
         """All policies with one lens."""
@@ -245,11 +236,19 @@ class _Maker:
     def shortcut(self, model: ResidualModel) -> None:
         """The same policies with linear shortcuts in place of the identity."""
         try:
-            lens = LinearShortcut.fit(model, self.training)
+            fitter = ShortcutFitter(model).fit(self.training)
+            lens = fitter.shortcut()
         except (InputError, ModelError) as error:
             self.notes.append(f"No linear shortcut: {_first_line(error)}")
             return
         self.study(SHORTCUT, model, lens)
+        decaying = SoftmaxResponse(mean_length=self.settings["mean_length"], name=DECAYING)
+        shift, chosen = (
+            fitter.shift(),
+            {"n": self.settings["points"], "tokens": self.settings["tokens"]},
+        )
+        swept = sweep(model, self.training, decaying, lens=shift, **chosen)
+        self.shifted = evaluate(model, self.held_out, swept, lens=shift, progress=self.progress)
 
     def untrained(self, model: ResidualModel) -> None:
         """The same policies on fresh weights, fitted anew."""
@@ -262,7 +261,7 @@ class _Maker:
 
 
 def _calibrated(
-    evaluation: Evaluation, epsilon: float, delta: float, seed: int
+    evaluation: Evaluation, epsilons: Sequence[float], delta: float, seed: int
 ) -> tuple[list[Calibration], Evaluation | None, str]:
     """A threshold of every policy from one half of the documents; the other half, to test it."""
     documents = np.random.default_rng(seed).permutation(evaluation.doc)
@@ -271,101 +270,22 @@ def _calibrated(
         return [], None, "No threshold was calibrated: that takes two held-out documents."
     choosing, tested = evaluation.take(documents[:half]), evaluation.take(documents[half:])
     names = [name for name in evaluation.families if name != FixedLayer.name]
-    return [calibrate(choosing, name, epsilon, delta, seed=seed) for name in names], tested, ""
-
-
-def judge(studies: Mapping[str, Study], margin: float = MARGIN) -> list[dict[str, Any]]:
-    """The three verdicts of the module."""
-    main = _main(studies[LOGIT], margin)
-    return [
-        main,
-        _as_published(studies[LOGIT], margin, main["verdict"]),
-        _shortcut(studies, margin),
-    ]
-
-
-def _main(study: Study, margin: float) -> dict[str, Any]:
-    compared, other = study.agreement, None
-    if STAGE in compared.names:
-        effect = compared.lead[compared.names.index(STAGE)]
-        other = compared.best_other(STAGE)
-        found, why = rule(
-            effect, margin, f"the mean agreement above the best other policy ({other})"
-        )
-        why += f" Savings from 0 to {compared.at[-1]:.0%} of the compute are compared."
-    else:
-        effect, found, why = _nothing()
-    return _verdict(
-        "stage_exit",
-        "Leaving where a probe says that stage 2 has begun agrees with the full model more often than every "
-        "other policy does at equal compute.",
-        found, "mean agreement at equal compute above the best other policy", effect, why, other,
-    )  # fmt: skip
-
-
-def _as_published(study: Study, margin: float, main: str) -> dict[str, Any]:
-    accuracy, other = study.accuracy, None
-    if STAGE in accuracy.names and np.isfinite(accuracy.area.value).all():
-        area = dict(zip(accuracy.names, accuracy.area.value, strict=True))
-        other = max(PUBLISHED, key=lambda name: area[name])
-        effect = accuracy.over(STAGE, other)
-        found, why = rule(effect, margin, f"the mean accuracy above {other}")
-        if found == HOLDS and main != HOLDS:
-            found = AS_PUBLISHED
-            why += (
-                " Layers are counted as if looking cost nothing, and other policies are left out."
-            )
-    else:
-        effect, found, why = _nothing()
-    return _verdict(
-        "stage_exit_as_published",
-        "At an equal number of layers the stage probe gives the next token right more often than softmax "
-        "response and state saturation do.",
-        found, "mean accuracy at equal layers above the better of the two", effect, why, other,
-    )  # fmt: skip
-
-
-def _shortcut(studies: Mapping[str, Study], margin: float) -> dict[str, Any]:
-    effect, found, why = Estimate(np.nan, np.nan, np.nan, note="no linear shortcut"), UNKNOWN, ""
-    if SHORTCUT in studies:
-        both = {one: Entry(studies[one].evaluation, DECAYING) for one in (SHORTCUT, LOGIT)}
-        how = {k: studies[LOGIT].layers.settings[k] for k in ("draws", "seed")}
-        made = compare(both, saving="layers_saved", levels=(LEVEL,), **how)
-        effect = made.saved_difference[0, 1, 0]
-        found, why = rule(effect, margin, "the share of layers saved beyond the logit lens")
-    return _verdict(
-        "shortcut_saves_layers",
-        "Linear shortcuts save more layers than the logit lens at 95 % agreement, softmax response with a "
-        "decaying threshold (published: 7.9 % of the layers of GPT-2).",
-        found, "share of layers saved beyond the logit lens at 95 % agreement", effect,
-        why or "No linear shortcut could be fitted (see the notes).", LOGIT,
-    )  # fmt: skip
-
-
-def _nothing() -> tuple[Estimate, str, str]:
-    effect = Estimate(np.nan, np.nan, np.nan, note="no stage probe")
-    return effect, UNKNOWN, "No stage probe could be evaluated (see the notes)."
-
-
-def _verdict(name, statement, found, effect_name, effect, why, null) -> dict[str, Any]:
-    return {
-        "id": name, "statement": statement, "verdict": found,
-        "effect": {"name": effect_name, **effect.to_dict()}, "p": None, "why": why, "null": null,
-    }  # fmt: skip
+    made = [calibrate(choosing, name, e, delta, seed=seed) for name in names for e in epsilons]
+    return made, tested, ""
 
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n")[0]
 
 
-def _check(points, epsilon, delta, tokens, untrained_seeds, draws, margin) -> None:
+def _check(points, epsilons, delta, tokens, untrained_seeds, draws, margin) -> None:
     """Everything cheap is refused before a forward pass is paid for."""
     least = {"points": (points, 2), "tokens": (tokens, 1), "draws": (draws, 1),
              "untrained_seeds": (untrained_seeds, 0)}  # fmt: skip
     for name, (value, low) in least.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise InputError(f"{name} must be a whole number of at least {low}, got {value!r}.")
-    for name, value in (("epsilon", epsilon), ("delta", delta)):
+    for name, value in (*(("epsilons", one) for one in epsilons), ("delta", delta)):
         if not 0 < value < 1:
             raise InputError(f"{name} must lie between 0 and 1, got {value}.")
     if not margin > 0:

@@ -15,6 +15,7 @@ from satlens.errors import InputError
 from satlens.files import write_whole
 from satlens.report import heatmap, html
 from satlens.report.audit import section as audit_section
+from satlens.report.exits import section as exits_section
 from satlens.report.html import safe
 from satlens.report.palette import CELLS, INK, LINES, rank_colors
 from satlens.report.patch import section as patch_section
@@ -26,7 +27,7 @@ from satlens.report.words import count, estimate, known, null_name, number, p_va
 
 SECTIONS: dict[str, ModuleType] = {
     "audit": audit_section, "probe": probe_section, "patch": patch_section,
-    "shortcut": shortcut_section, "rerank": rerank_section,
+    "shortcut": shortcut_section, "exits": exits_section, "rerank": rerank_section,
 }  # fmt: skip
 """What the page says of each verb, in the order of the page."""
 

@@ -30,7 +30,9 @@ _TYPES = {
 _SILENT = {"$schema", "$defs", "title", "description"}
 
 
-VERBS = {f"satlens.{verb}/1": verb for verb in ("audit", "probe", "patch", "shortcut", "rerank")}
+VERBS = {
+    f"satlens.{verb}/1": verb for verb in ("audit", "probe", "patch", "shortcut", "exits", "rerank")
+}
 """The verb of the command line that writes each form, in the order of the page."""
 
 

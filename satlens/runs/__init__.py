@@ -1,12 +1,14 @@
 """The jobs of the command line, whole: a model and a corpus in, a folder of results out."""
 
 from satlens.runs.audit import run_audit
+from satlens.runs.exits import run_exits
 from satlens.runs.folder import write_report
 from satlens.runs.patch import run_patch
 from satlens.runs.probe import run_probe
 from satlens.runs.rerank import run_rerank
 from satlens.runs.settings import (
     AuditSettings,
+    ExitsSettings,
     PatchSettings,
     ProbeSettings,
     RerankSettings,
@@ -17,12 +19,14 @@ from satlens.runs.shortcut import run_shortcut
 
 __all__ = [
     "AuditSettings",
+    "ExitsSettings",
     "PatchSettings",
     "ProbeSettings",
     "RerankSettings",
     "RunSettings",
     "ShortcutSettings",
     "run_audit",
+    "run_exits",
     "run_patch",
     "run_probe",
     "run_rerank",

@@ -5,6 +5,7 @@
     DIR/probe/{results.json, settings.yaml, probe.safetensors, probe.json, figures/}
     DIR/patch/{results.json, settings.yaml, effects.parquet, figures/}
     DIR/shortcut/{results.json, settings.yaml, {shortcut,tuned}.{safetensors,json}, figures/}
+    DIR/exits/{results.json, settings.yaml, policies.parquet, figures/}
     DIR/rerank/{results.json, settings.yaml, reranker.safetensors, reranker.json, tokens.parquet, figures/}
 
 A part is added, or replaced when told, by a whole new folder that takes the old one's place: on an error or
@@ -43,6 +44,7 @@ FILES = {
         "tuned.json",
         "figures",
     },
+    "exits": {SETTINGS_FILE, RESULTS, "policies.parquet", "figures"},
     "rerank": {
         SETTINGS_FILE,
         RESULTS,

@@ -11,6 +11,9 @@ import yaml
 
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
+from satlens.exits.agreement import TOKENS
+from satlens.exits.study import EPSILONS
+from satlens.exits.sweep import POINTS
 from satlens.nulls.draws import NULL_DRAWS
 from satlens.patching.patch import LIMIT
 from satlens.patching.steer import ALPHAS
@@ -192,6 +195,35 @@ class ShortcutSettings(RunSettings):
     tuned_steps: int = 150
     submodule_tokens: int = 1_000
     submodule_layers: int = 8
+
+
+@dataclass(frozen=True)
+class ExitsSettings(RunSettings):
+    """Everything that decides what exits finds (see `satlens.exits.report`).
+
+    Attributes:
+        stages: stages that the probe tells apart; per_cell, min_states: of its states, as in a probe.
+        test_share: share of the documents that nothing is fitted on.
+        points: thresholds of each policy.
+        fit_tokens: training tokens of the exit classifiers and of the thresholds, at most.
+        epsilons, delta: of calibrated thresholds.
+        untrained_seeds: 1 for an untrained model beside the trained one, or 0.
+    """
+
+    verb: ClassVar[str] = "exits"
+    least: ClassVar[dict[str, int]] = {
+        "stages": 2, "per_cell": 1, "min_states": 1, "points": 2, "fit_tokens": 1, "untrained_seeds": 0,
+    }  # fmt: skip
+
+    stages: int = 2
+    per_cell: int = PER_CELL
+    min_states: int = MIN_STATES
+    test_share: float = 0.5
+    points: int = POINTS
+    fit_tokens: int = TOKENS
+    epsilons: tuple[float, ...] = EPSILONS
+    delta: float = 0.1
+    untrained_seeds: int = 1
 
 
 @dataclass(frozen=True)

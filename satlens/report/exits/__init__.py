@@ -1,0 +1,1 @@
+"""Exits: what leaving early gives, and what it saves."""

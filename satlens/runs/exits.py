@@ -1,0 +1,86 @@
+"""`run_exits`: what every exit policy gives and saves, with the logit lens and with linear shortcuts."""
+
+from pathlib import Path
+
+import numpy as np
+
+from satlens import exits
+from satlens.errors import InputError
+from satlens.lenses.documents import split_documents
+from satlens.models import Batches, ResidualModel, load_model, wrap
+from satlens.probes import StageProbe, StageSampler, final_features
+from satlens.report.exits import figures as exits_figures
+from satlens.report.exits.tables import summary
+from satlens.report.validate import plain, write_results
+from satlens.runs.folder import PAGE, RESULTS, check_model, check_output, output_folder
+from satlens.runs.reading import read
+from satlens.runs.results import assemble, describe, save_figures, timed
+from satlens.runs.settings import ExitsSettings
+from satlens.saturation.detect import stream
+from satlens.survey.corpus import read_corpus
+
+
+def run_exits(
+    settings: ExitsSettings, out: str | Path, *, overwrite: bool = False, progress: bool = False
+) -> str:
+    """Evaluate exit policies of a model on a corpus, write ``out/exits/``, and return the tables as text.
+
+    Writes ``results.json`` (keys: `report/exits/schema.json`), ``settings.yaml`` (repeats the run),
+    ``policies.parquet`` (one row a lens, policy and threshold), with matplotlib ``figures/``, and anew the
+    page ``out/report.html`` over all that ``out`` holds; all of them or nothing.
+
+    Raises:
+        SatlensError: a model, corpus, setting or output folder that cannot be used.
+
+    Example::
+
+        print(run_exits(ExitsSettings("tiny"), "runs/tiny"))
+    """
+    out = Path(out)
+    check_output(out.absolute(), settings, overwrite)
+    corpus = read_corpus(settings.corpus, separator=settings.separator)
+    model = wrap(load_model(settings.model))
+    said = describe(model)
+    check_model(out.absolute(), settings.verb, said)
+    reading = read(model, corpus, settings)
+    held_out, training = split_documents(reading.batches, settings.test_share, settings.seed)
+    seconds: dict[str, float] = {}
+    with output_folder(out, settings, overwrite, said) as folder:
+        with timed("exits", seconds):
+            report = exits.report(
+                model, training, held_out, fit_stage=StageFitter(settings),
+                points=settings.points, epsilons=settings.epsilons, delta=settings.delta,
+                tokens=settings.fit_tokens, untrained_seeds=settings.untrained_seeds,
+                seed=settings.seed, progress=progress,
+            )  # fmt: skip
+        results = plain(assemble(settings, said, reading, seconds, report.to_dict()))
+        write_results(results, folder / RESULTS)
+        report.to_frame().to_parquet(folder / "policies.parquet", index=False)
+        save_figures(exits_figures.save_figures, results, folder)
+    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+
+class StageFitter:
+    """Makes the stage exit: a probe on balanced states; nothing leaves below the layers it was fitted on."""
+
+    def __init__(self, settings: ExitsSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, model: ResidualModel, batches: Batches) -> exits.StageExit:
+        """Fit on these documents.
+
+        Raises:
+            InputError: too few states of some stage.
+        """
+        own = self.settings
+        k = min(own.k, model.n_outputs)
+        if k < own.stages:
+            raise InputError(
+                f"{model.name} has {model.n_outputs} outputs: too few for {own.stages} stages."
+            )
+        sampler = StageSampler(per_cell=own.per_cell, seed=own.seed)
+        for states, events in stream(model, batches, k=k):
+            sampler.update(states.resid, events, final_features(states.logits, k))
+        found = sampler.finish().balanced(own.stages, own.min_states)
+        probe = StageProbe().fit(found.state, found.stage, found.layer)
+        return exits.StageExit(probe, first=int(np.min(found.layer)))
