@@ -1,6 +1,6 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import exits, order, patching, probes, reranking, survey
+from satlens import exits, lenses, order, patching, probes, reranking, survey
 from satlens.lenses import LinearShortcut, LogitLens, TunedLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.probes import StageProbe
@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "detect",
     "exits",
+    "lenses",
     "load_model",
     "order",
     "patching",
