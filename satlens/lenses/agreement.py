@@ -6,7 +6,8 @@ With z the scores of the lens, f the model's own logits, p = softmax f, q = soft
     surprisal      -log p(v)
     kl             sum p log (p / q) = sum p log p - sum p z + log sum exp z
 
-Ties: the lower id first. Source: Yom Din et al. 2023, section 3; the divergence is ours, beside them.
+Ties: the lower id first. Scores that are not finite (a lens whose states overflow) name nothing: precision 0,
+surprisal and kl NaN. Source: Yom Din et al. 2023, section 3; the divergence is ours, beside them.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from satlens.errors import NumericsError
 
 TOPS = (1, 5, 10)
 MEASURES = (*(f"precision@{k}" for k in TOPS), "surprisal", "kl")
@@ -40,6 +43,11 @@ class FullOutput:
     @torch.no_grad()
     def of(logits: Float[Tensor, "token output"]) -> "FullOutput":
         """From the logits; once for all lenses and layers."""
+        if bool(logits.isnan().any()):
+            raise NumericsError(
+                f"NaN in the model's own output at {int(logits.isnan().any(1).sum())} of {len(logits)} "
+                "positions: there is nothing to hold a lens against."
+            )
         log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
         p = log_p.exp()
         # An output that is ruled out (-inf) adds nothing.
@@ -76,9 +84,11 @@ def agreement(
     z = scores.to(full.p.dtype)
     top, best = z.argmax(-1), z.amax(-1, keepdim=True)  # of equal scores the first
     before = full.before(top)
+    lost = ~best[:, 0].isfinite()  # NaN and overflow are the largest
     z = z - best  # small where p is large, so that the two sums lose little to each other
     terms = torch.where(full.p > 0, full.p * z, 0.0) if bool(torch.isinf(z).any()) else full.p * z
     kl = full.certainty - terms.sum(-1, dtype=torch.float64) + z.logsumexp(-1).double()
-    columns = [(before < k).double() for k in TOPS]
-    columns += [-full.log_p.gather(1, top[:, None])[:, 0].double(), kl]
+    surprisal = -full.log_p.gather(1, top[:, None])[:, 0].double()
+    columns = [((before < k) & ~lost).double() for k in TOPS]
+    columns += [torch.where(lost, torch.nan, one) for one in (surprisal, kl)]
     return torch.stack(columns, 1)

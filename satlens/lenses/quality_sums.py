@@ -27,7 +27,8 @@ class QualitySums:
             of its own where there are no more than `UNITS`.
         tokens: ``[unit]``. agreed: ``[method, layer, unit, measure]``.
         error: ``[method, layer, unit, d]`` squared errors of the final state; NaN for a method that
-            gives no state.
+            gives no state, or states that are not finite.
+        lost: ``[method, layer]`` tokens whose scores are not finite.
         final, squares: ``[unit, d]`` sums of y - reference and of its square, y the final state.
     """
 
@@ -38,6 +39,7 @@ class QualitySums:
     tokens: Float[ndarray, " unit"] = field(init=False)
     agreed: Float[ndarray, "method layer unit measure"] = field(init=False)
     error: Float[ndarray, "method layer unit d"] = field(init=False)
+    lost: Float[ndarray, "method layer"] = field(init=False)
     final: Float[ndarray, "unit d"] = field(init=False)
     squares: Float[ndarray, "unit d"] = field(init=False)
     reference: Float[Tensor, " d"] | None = None
@@ -48,6 +50,7 @@ class QualitySums:
         self.tokens = np.zeros(UNITS)
         self.agreed = np.zeros((*grid, len(MEASURES)))
         self.error = np.zeros((*grid, self.d))
+        self.lost = np.zeros(grid[:2])
         self.final, self.squares = np.zeros((UNITS, self.d)), np.zeros((UNITS, self.d))
 
     def count(self, doc: Int[Tensor, " token"], final: Float[Tensor, "token d"]) -> None:
@@ -72,11 +75,14 @@ class QualitySums:
     ) -> None:
         """What one method says of some tokens behind one layer; ``error``: its final state minus y."""
         at, unit = (self.methods.index(method), self.layers.index(layer)), self._unit(doc)
-        _into(self.agreed[at], unit, agreement(scores, full))
+        found = agreement(scores, full)
+        self.lost[at] += int(found[:, -1].isnan().sum())
+        _into(self.agreed[at], unit, found)
         if error is None:
             self.error[at] = np.nan
         else:
-            _into(self.error[at], unit, error.double() ** 2)
+            squared = error.double() ** 2
+            _into(self.error[at], unit, torch.where(squared.isfinite(), squared, torch.nan))
 
     def varies(self) -> Float[ndarray, " d"]:
         """Whether each coordinate of y varies by more than its rounding over all tokens."""

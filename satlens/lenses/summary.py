@@ -148,7 +148,7 @@ def report(
         test=quality, train=seen, submodules=submodules, runs=runs,
         verdicts=_verdicts(quality, submodules, runs, margin), shortcut=lenses["shortcut"],
         tuned=lenses.get("tuned"), lenses=lenses, parts={"train": train, "test": test},
-        notes=[*notes, *more],
+        notes=[*notes, *_overflowed(quality, "read"), *more],
         settings={
             "model": model.name, "test_share": test_share, "ridge": ridge, "intercept": intercept,
             "rank": rank, "tuned_steps": tuned_steps, "submodule_tokens": submodule_tokens,
@@ -210,7 +210,21 @@ def _submodules(
     every = np.arange(model.n_layers - 1)
     at = every[np.linspace(0, len(every) - 1, min(layers, len(every))).round().astype(int)]
     part = test.first(tokens)
-    return tolerance(model, part, maps, layers=at.tolist(), **how), []
+    quality = tolerance(model, part, maps, layers=at.tolist(), **how)
+    return quality, _overflowed(quality, "replaced")
+
+
+def _overflowed(quality: Quality, done: str) -> list[str]:
+    """A note for every method whose states are not finite somewhere."""
+    notes = []
+    for name, lost in zip(quality.methods, quality.sums.lost, strict=True):
+        layers = [str(layer) for layer, n in zip(quality.layers, lost.tolist(), strict=True) if n]
+        if layers:
+            notes.append(
+                f"{name} {done} behind layer {', '.join(layers)}: the states of up to {int(lost.max()):,} "
+                f"of {quality.tokens:,} tokens overflow. Such a token counts as not told, and has no KL."
+            )
+    return notes
 
 
 def runs_of(layers: Sequence[int]) -> dict[str, tuple[int, ...]]:

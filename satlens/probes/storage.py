@@ -1,4 +1,4 @@
-"""A probe on disk (see `satlens.storage`): classes, settings and versions, and the numbers of its regressions."""
+"""A probe on disk (see `satlens.storage`): classes, settings, versions, the numbers of its regressions."""
 
 from importlib.metadata import version
 from pathlib import Path

@@ -27,7 +27,7 @@ from satlens.report.shortcut.tables import (
     shown_kinds,
     shown_lenses,
 )
-from satlens.report.words import known, part
+from satlens.report.words import count, known, part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,8 @@ def gain_over_identity(results: Mapping[str, Any]) -> "Figure":
         for name in LENS_NAMES
         if (found := part(results, "gains", name, "precision@1", "by_layer"))
     }
-    with paper(results, "Precision@1 above the identity", (4.8, 3.6)) as (figure, axes):
+    title = _held_out(results, "Precision@1 above the identity")
+    with paper(results, title, (4.8, 3.6)) as (figure, axes):
         _lines(axes, need(results, "layers"), lines, LENS_NAMES)
         axes.axhline(0, color=COLORS["null"], lw=1, ls=":")
         axes.set(xlabel=LAYER_AXIS, ylabel="share of tokens")
@@ -135,7 +136,7 @@ def _by_layer(
         for name, one in shown_lenses(results).items()
         if nulls or name not in NULLS
     }
-    with paper(results, title, (4.8, 3.8)) as (figure, axes):
+    with paper(results, _held_out(results, title), (4.8, 3.8)) as (figure, axes):
         _lines(axes, need(results, "layers"), lines, LENS_NAMES)
         if measure == "r2" and axes.get_ylim()[0] < R2_FLOOR:
             axes.set_ylim(R2_FLOOR, 1.03)
@@ -170,6 +171,11 @@ def _lines(
             lw=2 if first else 1, capsize=1.5, elinewidth=0.7, zorder=3 if first else 2,
         )  # fmt: skip
     axes.xaxis.set_major_locator(ticker_module().MaxNLocator(integer=True))
+
+
+def _held_out(results: Mapping[str, Any], title: str) -> str:
+    """The title with how much it rests on: the caption names all that was read."""
+    return f"{title} ({count(results['split']['test']['tokens'], 'held-out token')})"
 
 
 def _known(one: Any) -> bool:

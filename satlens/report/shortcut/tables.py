@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from satlens.report.table import WIDTH, Table, cell, markdown, terminal
-from satlens.report.words import count, number, part
+from satlens.report.words import count, known, number, part
 
 LENS_NAMES = {
     "shortcut": "linear shortcut",
@@ -15,8 +15,8 @@ LENS_NAMES = {
     "tuned": "tuned lens",
     "low_rank_residual": "low rank + identity",
     "low_rank": "low rank",
-    "one_map": "one low-rank map for all",
-    "shift": "identity, mean shifted",
+    "one_map": "one low-rank map",
+    "shift": "identity, shifted",
     "mean": "mean state",
     "shuffled": "pairs shuffled",
 }
@@ -61,20 +61,20 @@ def lenses_table(results: Mapping[str, Any]) -> Table:
     for name, lens in shown_lenses(results).items():
         found = {one: curve["by_run"]["all"] for one, curve in lens["test"].items()}
         plain = (
-            number(found[one]["value"])
+            _or_dash(found[one]["value"])
             for one in ("precision@5", "precision@10", "surprisal", "kl")
         )
         rows.append((
             LENS_NAMES[name], _size(lens), cell(found["precision@1"], 3), *plain,
-            number(found["r2"]["value"]),
+            _or_dash(found["r2"]["value"]),
         ))  # fmt: skip
     return Table(
         "Every lens on held-out documents, mean over layers",
         ("", "numbers", "precision@1", "@5", "@10", "surprisal", "KL", "r2"), tuple(rows),
         f"{_split(results)} Precision@k: how often the lens's top-1 is in the model's final top k; "
         "surprisal: -log of the model's own probability for it; KL: from the final output to the lens's, in "
-        "nats; r2: of the final state, mean over coordinates. Numbers: what the lens consists of. Brackets are "
-        "intervals over documents.",
+        "nats; r2: of the final state, mean over coordinates. Numbers: what the lens consists of. Brackets "
+        "are intervals over documents.",
         left=1,
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ def runs_table(results: Mapping[str, Any]) -> Table:
 
 def gains_table(results: Mapping[str, Any]) -> Table:
     """What each lens tells more than the identity, by run of layers."""
-    runs = [*results["runs"], "all"] if len(results["runs"]) > 1 else list(results["runs"])
+    runs = list(results["runs"])
     rows = [
         (LENS_NAMES[name],
          *(cell(part(results, "gains", name, "precision@1", "by_run", run), 3, sign=True) for run in runs))
@@ -118,7 +118,9 @@ def layers_table(results: Mapping[str, Any]) -> Table:
     for i, layer in enumerate(results["layers"]):
         row = [str(layer)]
         for measure in ("precision@1", "surprisal", "kl", "r2"):
-            row += [number(_at(part(one, "test", measure, "by_layer"), i, "value")) for one in pair]
+            row += [
+                _or_dash(_at(part(one, "test", measure, "by_layer"), i, "value")) for one in pair
+            ]
         gain = _at(part(results, "gains", "shortcut", "precision@1", "by_layer"), i)
         rows.append((*row, cell(gain, 3, sign=True)))
     head = (
@@ -142,26 +144,24 @@ def submodules_table(results: Mapping[str, Any]) -> Table:
     found = results["submodules"]
     rows = []
     for kind, one in shown_kinds(results).items():
-        precision, kl = (
-            {by: part(one, by, measure, "by_run", "all") for by in ("map", "mean", "gain")}
-            for measure in ("precision@1", "kl")
-        )
+        precision = {
+            by: part(one, by, "precision@1", "by_run", "all") for by in ("map", "mean", "gain")
+        }
         rows.append((
             KIND_NAMES[kind], cell(precision["map"], 3), cell(precision["mean"], 3),
-            cell(precision["gain"], 3, sign=True), number(part(kl, "map", "value")),
-            number(part(kl, "mean", "value")),
+            cell(precision["gain"], 3, sign=True), _or_dash(part(one, "map", "kl", "by_run", "all", "value")),
         ))  # fmt: skip
     layers = _list(found["layers"]) if found else ""
     note = (
         f"The model runs with linear maps (or with the mean output) in place of one kind of sub-module in "
         f"all blocks behind a layer; means over the layers {layers}. {count(found['tokens'], 'token')} of "
-        f"{count(found['documents'] or 0, 'held-out document')}. Over the mean: what a map gives beyond a "
-        "constant in the part's place."
+        f"{count(found['documents'] or 0, 'held-out document')}. Over it: what a map gives beyond a constant "
+        "in the part's place. No KL: states overflow behind some layer (see the notes)."
         if found
         else ""
     )
     return Table("Precision@1 with one kind of sub-module replaced",
-                 ("", "linear map", "mean output", "over the mean", "KL map", "KL mean"), tuple(rows), note,
+                 ("", "linear map", "mean output", "over it", "KL map"), tuple(rows), note,
                  left=1)  # fmt: skip
 
 
@@ -174,7 +174,7 @@ def saturation_table(results: Mapping[str, Any]) -> Table:
         row = [str(i + 1)]
         for name in lenses:
             one = _at(found["lenses"][name], i) or {}
-            row += [cell(one.get("layer")), number(part(one, "censored", "value"))]
+            row += [cell(one.get("layer")), _or_dash(part(one, "censored", "value"))]
         rows.append(tuple(row))
     head = ("rank", *(word for name in lenses for word in (LENS_NAMES[name], "cens.")))
     return Table("Mean saturation layer by rank, through each lens", head, tuple(rows),
@@ -213,6 +213,10 @@ def _size(lens: Mapping[str, Any]) -> str:
     if not n:
         return "0"
     return f"{n:,}" if n < 10_000 else f"{n / 1e3:,.0f}k" if n < 1e6 else f"{n / 1e6:,.1f}M"
+
+
+def _or_dash(value: Any) -> str:
+    return number(value) if known(value) else "-"
 
 
 def _span(layers: list[int]) -> str:
