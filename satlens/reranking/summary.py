@@ -249,9 +249,10 @@ def _verdict(
 def _as_published(first: EarlyRank, main: str) -> dict[str, Any]:
     """The two-proportion test: early by the published gap against fixed only at the last layer."""
     found, gap = first.published, first.published.gap
+    layers = f"{gap} layer{'' if gap == 1 else 's'}"
     estimate = first.sweep.difference[gap - 1]
     if np.isnan(found.p):
-        word, why = UNKNOWN, f"No rank 2 is fixed {gap} layers before the end, or none only at it."
+        word, why = UNKNOWN, f"No rank 2 is fixed {layers} before the end, or none only at it."
     elif found.p >= ALPHA or found.z < 0:
         word, why = FAILS, "The published test does not reject in this direction."
     elif main == HOLDS:
@@ -264,7 +265,7 @@ def _as_published(first: EarlyRank, main: str) -> dict[str, Any]:
         why = "The published test rejects, but an early rank 2 is also a likelier one: see the first claim."
     return {
         "id": "early_rank_right_as_published",
-        "statement": f"Where top-1 is wrong, rank 2 is right more often when fixed {gap} layers or more "
+        "statement": f"Where top-1 is wrong, rank 2 is right more often when fixed {layers} or more "
         "before the end than when fixed only at the last (two-proportion test).",
         "verdict": word,
         "effect": {"name": "difference of the two shares", **estimate.to_dict()},
