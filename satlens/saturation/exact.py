@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -82,10 +83,14 @@ class Bounds:
         self, x_norm: Float[Tensor, "*row"], ids: Int[Tensor, "*row"] | None = None
     ) -> Float[Tensor, "*row"]:
         """The largest error of a fast score of these outputs, or of any output."""
-        norm = self.norm.amax() if ids is None else self.norm[ids]
-        bias = self.bias.amax() if ids is None else self.bias[ids]
+        norm, bias = self.largest if ids is None else (self.norm[ids], self.bias[ids])
         fast = norm.dtype
         return gamma(self.head.weight.shape[1] + 2, fast) * (norm * x_norm + bias)
+
+    @cached_property
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """The largest norm and bias."""
+        return self.norm.amax(), self.bias.amax()
 
     def spacing(self, scores: Float[Tensor, "*row"]) -> Float[Tensor, "*row"]:
         """More than one spacing of T at scores of this size."""

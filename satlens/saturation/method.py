@@ -24,6 +24,7 @@ from satlens.lenses.base import Lens, LinearLens
 from satlens.models.readout import Head
 from satlens.saturation.certified import RUNNERS, certified_scan, final_ranking, probable
 from satlens.saturation.exact import Bounds, fast_type, full_precision
+from satlens.saturation.packed import FEW, packed
 from satlens.saturation.quantised import INT_MM, KINDS, QuantisedScreen, int_product
 from satlens.saturation.rows import MAX_SCREENED, LinearRows, Rows, ScoredRows, Scores
 from satlens.saturation.scan import backward_scan, plain_scan
@@ -44,12 +45,13 @@ class Scan:
     Args:
         lens: what reads the states: a lens, or a function ``scores(resid, layer)``.
         method: one of `METHODS`.
+        few: it is asked about a row or a few at a time, where another precision may be the fastest.
 
     Raises:
         InputError: an unknown method, or "certified" with a lens that does not end in a linear map.
     """
 
-    def __init__(self, lens: Lens | Scores, method: str = "auto") -> None:
+    def __init__(self, lens: Lens | Scores, method: str = "auto", few: bool = False) -> None:
         if method not in METHODS:
             raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
         self.lens = lens = lens if isinstance(lens, Lens) else _Function(lens)
@@ -66,7 +68,7 @@ class Scan:
         self.static = None if head is None else _static(head)
         self.method, self.kind = "backward" if method == "auto" else method, "float32"
         if self.static is not None and method in ("auto", "certified"):
-            self.kind = self.static.kind(always=method == "certified")
+            self.kind = self.static.kind(always=method == "certified", few=few)
             self.method = "backward" if self.kind == "float32" else "certified"
 
     @property
@@ -142,6 +144,7 @@ class _Static:
     bounds: Bounds
     screens: dict[str, Screen] = field(default_factory=dict)
     fastest: dict[str, float] = field(default_factory=dict)
+    fastest_few: dict[str, float] = field(default_factory=dict)
 
     def screen(self, kind: str) -> Screen:
         """The quantised head, built at first use."""
@@ -152,14 +155,15 @@ class _Static:
             )
         return self.screens[kind]
 
-    def kind(self, always: bool) -> str:
+    def kind(self, always: bool, few: bool = False) -> str:
         """The precision this machine multiplies fastest; float32 if a lower one is not worth it."""
         if not always and self.head.weight.numel() < WORTH:
             return "float32"
-        if not self.fastest:
-            self.fastest = calibrate(self.head)
-        best = min(KINDS, key=lambda kind: self.fastest[kind])
-        worth = self.fastest[best] < FASTER * self.fastest["float32"]
+        seconds = self.fastest_few if few else self.fastest
+        if not seconds:
+            seconds.update(calibrate(self.head, 1) if few else calibrate(self.head))
+        best = min(KINDS, key=lambda kind: seconds[kind])
+        worth = seconds[best] < FASTER * seconds["float32"]
         return best if worth or always else "float32"
 
 
@@ -195,13 +199,13 @@ def _marks(weight: Float[Tensor, "output d"]) -> Float[Tensor, " output"]:
     return torch.cat([part.to(fast) @ ramp.to(fast) for part in weight.split(8192)]).double()
 
 
-def calibrate(head: Head) -> dict[str, float]:
-    """Seconds of one product of each precision in the head's width: medians of some taken by turns, 128 rows.
+def calibrate(head: Head, rows: int = 128) -> dict[str, float]:
+    """Seconds of one product of each precision in the head's width: medians of some taken by turns.
 
     Not the fastest of them: where matrix units are shared with others the fastest says little of the next.
     """
     n, d, device = min(len(head), 8192), head.weight.shape[1], head.weight.device
-    x = torch.ones(128, d, device=device)
+    x = torch.ones(rows, d, device=device)
     w = head.weight[:n].float()
     products: dict[str, Callable[[], Any]] = {
         "float32": lambda: x @ w.T,
@@ -209,9 +213,10 @@ def calibrate(head: Head) -> dict[str, float]:
     }
     if INT_MM is not None and device.type == "cpu":  # on GPUs it refuses few rows
         small = w.new_zeros(n - n % 8, -(-d // 16) * 16).to(torch.int8)
-        rows = x.new_ones(128, small.shape[1]).to(torch.int8)
-        out = torch.empty(128, len(small), dtype=torch.int32)
-        products["int8"] = lambda: int_product(rows, small.T, out)
+        p = x.new_ones(rows, small.shape[1]).to(torch.int8)
+        out = torch.empty(rows, len(small), dtype=torch.int32)
+        lying = packed(small, int_product) if rows <= FEW else None
+        products["int8"] = lambda: int_product(p, small.T, out) if lying is None else lying(p)
     seconds = {"int8": float("inf")}
     with full_precision():
         taken = [{name: _timed(one, device) for name, one in products.items()} for _ in range(5)]

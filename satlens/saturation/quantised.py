@@ -104,6 +104,7 @@ class QuantisedScreen:
         """What each output, and each block at its worst, takes off a limit: bias, eps, om."""
         self.own = _up(torch.stack([self.bias, self.eps, self.om], 1))
         worst = self.own.view(-1, BLOCK, 3).amax(1).T
+        self.largest_bias = self.bias.view(-1, BLOCK).amax(1)
         self.terms = torch.cat([torch.ones_like(self.scale)[None], -worst]) / self.scale
 
     @property
@@ -221,9 +222,8 @@ class QuantisedScreen:
     ) -> Int[Tensor, "row n"]:
         """The n outputs of probably highest score, without any promise."""
         blocks = product.view(len(product), -1, BLOCK)
-        bias = self.bias.view(-1, BLOCK).amax(1)
         largest = block_max(blocks) if largest is None else largest
-        best = largest.float() * self.scale * query.scale[:, None] + bias
+        best = largest.float() * self.scale * query.scale[:, None] + self.largest_bias
         chosen = best.topk(min(n, best.shape[1]), dim=1).indices
         inside = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).float()
         inside *= (self.scale[chosen] * query.scale[:, None])[:, :, None]
