@@ -127,7 +127,7 @@ class Answers:
     """
 
     def __init__(self, lens: Lens | Any, method: str, sampling: Sampling | None) -> None:
-        self.scan, self.sampling = Scan(lens, method), sampling
+        self.scan, self.sampling = Scan(lens, method, few=True), sampling
         self.lens = self.scan.lens
 
     def greedy(self, left: Exits) -> Int[Tensor, " row"]:
@@ -136,6 +136,8 @@ class Answers:
             return top_ids(self._by_group(left, self.lens.scores), 1)[:, 0]
         x = self._by_group(left, self.lens.features)
         rows = LinearRows(x[None], self.scan.static.bounds)
+        if self.scan.kind == "float32":  # one product and its largest number: nothing to screen
+            return rows.top(0, 1)[:, 0]
         return self.scan.ranking(rows, 1)[0][:, 0]
 
     def __call__(self, left: Exits, generators: Sequence[torch.Generator]) -> Int[Tensor, " row"]:

@@ -122,14 +122,14 @@ class Stepper:
                 break
             leave = self._ask(policy, layer, h, before, at, memory)
             before = h
-            going = leave.nonzero()[:, 0]
-            if len(going) == 0:
+            if not leave.any():
                 continue
+            going = leave.nonzero()[:, 0]
             rows = at.rows if len(going) == len(h) else _some(at.rows, going)
             groups.append((layer, rows))
-            gone, pos = h[going, 0], at.pos[going, 0]
+            gone = h[going, 0]
             _put(out, rows, gone)
-            self.cache.owe(layer + 1, rows, pos, gone)
+            self.cache.owe(layer + 1, rows, at.pos[going, 0], gone)
             if len(going) == len(h):
                 break
             stay = (~leave).nonzero()[:, 0]
