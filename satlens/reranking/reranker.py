@@ -43,9 +43,8 @@ class Reranker(BaseEstimator):
         saturation: False leaves the saturation layers out: rank, probability and entropy alone.
         C: inverse penalty on the weights of standardised features.
 
-    Attributes (after `fit`):
-        beta_: inverse temperature. coef_: ``[k, features]`` weights w of the features as they are.
-        features_: their names. n_layers_: the model's. notes_: what the fit complained of.
+    Once fitted it has ``beta_``, the inverse temperature; ``coef_`` ``[k, features]``, the weights w of the
+    features as they are; ``features_``, their names; ``notes_``, what the fit complained of.
 
     Source: ours; the layers of Lioubashevski et al. 2025, section 6, as features.
 
