@@ -88,22 +88,23 @@ class AgreementProbe:
         if tokens < 1 or not C > 0:
             raise InputError(f"tokens and C must be above 0, got {tokens} and {C}.")
         model = wrap(model)
-        if model.n_layers < 2:
-            raise InputError(f"{model.name} has one block: there is nowhere to leave early.")
-        lens = lens or LogitLens(model)
         batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
-        batches = batches.first(tokens) if isinstance(batches, Batches) else batches
-        states, agrees = _read(model, batches, lens)
-        share = agrees.mean(1).tolist()
+        read = Agreements.read(model, batches, lens or LogitLens(model), tokens)
+        return AgreementProbe.of(read, per_layer=per_layer, C=C)
+
+    @staticmethod
+    def of(read: "Agreements", *, per_layer: bool = False, C: float = 1.0) -> "AgreementProbe":
+        """Fit to states that were read before."""
+        states, agrees = read.states, read.agrees
         if not per_layer:
             states, agrees = states.reshape(1, -1, states.shape[-1]), agrees.reshape(1, -1)
         fitted = [_fit(x, y, C) for x, y in zip(states, agrees, strict=True)]
         *rows, converged = zip(*fitted, strict=True)
         weight, bias, mean = (torch.tensor(np.stack(row), dtype=torch.float32) for row in rows)
-        about = {"model": model.name, "lens": lens.name, "per_layer": per_layer, "C": C,
-                 "states": agrees.size, "agreement": share,
+        about = {"model": read.model, "lens": read.lens, "per_layer": per_layer, "C": C,
+                 "states": agrees.size, "agreement": read.agrees.mean(1).tolist(),
                  "converged": all(converged)}  # fmt: skip
-        return AgreementProbe(weight, bias, mean, model.n_layers, about)
+        return AgreementProbe(weight, bias, mean, len(read.states) + 1, about)
 
     def probability(self, resid: Float[Tensor, "token d"], layer: int) -> Float[Tensor, " token"]:
         """``p(h, l)``, float64.
@@ -154,24 +155,42 @@ class AgreementProbe:
         return AgreementProbe(**tensors, n_layers=said["n_layers"], about=said["about"])
 
 
-@torch.no_grad()
-def _read(
-    model: ResidualModel, batches: Any, lens: Lens
-) -> tuple[Float[ndarray, "layer token d"], Bool[ndarray, "layer token"]]:
-    """States below the last layer, and whether the lens agrees there."""
-    states, agrees = [], []
-    for batch in batches:
-        if not batch.real.any():
-            continue
-        read = model.states(batch)
-        final = top_one(read.logits)
-        below = read.resid[:-1]
-        same = [top_one(lens.scores(h, layer)) == final for layer, h in enumerate(below)]
-        states.append(below.float().cpu().numpy())
-        agrees.append(torch.stack(same).cpu().numpy())
-    if not states:
-        raise InputError("The inputs gave no real position to fit the exit classifier on.")
-    return np.concatenate(states, axis=1), np.concatenate(agrees, axis=1)
+@dataclass(frozen=True, eq=False)
+class Agreements:
+    """States below the last layer, and whether the lens agrees with the model there.
+
+    Attributes:
+        model, lens: their names.
+    """
+
+    states: Float[ndarray, "layer token d"]
+    agrees: Bool[ndarray, "layer token"]
+    model: str
+    lens: str
+
+    @staticmethod
+    @torch.no_grad()
+    def read(model: ResidualModel, batches: Any, lens: Lens, tokens: int = TOKENS) -> "Agreements":
+        """Whole windows, in order, until so many tokens are reached.
+
+        Raises:
+            InputError: no real position, or a model of one block.
+        """
+        if model.n_layers < 2:
+            raise InputError(f"{model.name} has one block: there is nowhere to leave early.")
+        states, agrees = [], []
+        for batch in batches.first(tokens) if isinstance(batches, Batches) else batches:
+            if not batch.real.any():
+                continue
+            found = model.states(batch)
+            final, below = top_one(found.logits), found.resid[:-1]
+            same = [top_one(lens.scores(h, layer)) == final for layer, h in enumerate(below)]
+            states.append(below.float().cpu().numpy())
+            agrees.append(torch.stack(same).cpu().numpy())
+        if not states:
+            raise InputError("The inputs gave no real position to fit the exit classifier on.")
+        parts = (np.concatenate(one, axis=1) for one in (states, agrees))
+        return Agreements(*parts, model=model.name, lens=lens.name)
 
 
 def _fit(x: Float[ndarray, "n d"], y: Bool[ndarray, " n"], C: float) -> tuple[ndarray, ...]:

@@ -66,7 +66,7 @@ def _main(study: Study, margin: float) -> dict[str, Any]:
     if STAGE in compared.names:
         effect = compared.lead[compared.names.index(STAGE)]
         other = compared.best_other(STAGE)
-        if abs(compared.gain.value[compared.names.index(other)]) < 1e-6:
+        if abs(compared.gain.value[compared.names.index(other)]) < 5e-4:
             other = COIN
         found, why = rule(
             effect, margin, f"the mean agreement above the best other policy ({other})"

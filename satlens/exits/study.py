@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
-from satlens.exits.agreement import TOKENS, AgreementProbe, Classifier
+from satlens.exits.agreement import TOKENS, AgreementProbe, Agreements, Classifier
 from satlens.exits.calibrate import Calibration, calibrate
+from satlens.exits.cost import Costs
 from satlens.exits.evaluate import evaluate
 from satlens.exits.frontier import compare
 from satlens.exits.judging import (
@@ -103,6 +104,7 @@ def report(
     delta: float = 0.1,
     tokens: int = TOKENS,
     untrained_seeds: int = 1,
+    cost: Costs | None = None,
     batch_size: int = 8,
     seed: int = DEFAULT_SEED,
     draws: int = DRAWS,
@@ -120,6 +122,7 @@ def report(
         epsilons, delta: of calibrated thresholds, as in `calibrate`; each epsilon by itself.
         tokens: of the exit classifier and of the sweep.
         untrained_seeds: 1, or 0 for no untrained model.
+        cost: what things cost, for every lens alike; counted on the model if it is not given.
         margin: equivalence margin of the verdicts.
         draws: of the bootstrap over documents.
 
@@ -144,7 +147,7 @@ def report(
     settings = {"points": points, "epsilons": list(epsilons), "delta": delta, "tokens": tokens,
                 "untrained_seeds": untrained_seeds, "seed": seed, "draws": draws, "margin": margin,
                 "mean_length": mean_length(training)}  # fmt: skip
-    maker = _Maker(training, held_out, settings, fit_stage, progress)
+    maker = _Maker(training, held_out, settings, fit_stage, cost, progress)
     maker.study(LOGIT, model, LogitLens(model))
     maker.shortcut(model)
     if untrained_seeds:
@@ -176,10 +179,11 @@ class _Maker:
         held_out: Batches,
         settings: Mapping[str, Any],
         fit_stage: FitStage | None,
+        cost: Costs | None,
         progress: bool,
     ) -> None:
         self.training, self.held_out, self.settings = training, held_out, settings
-        self.fit_stage, self.progress = fit_stage, progress
+        self.fit_stage, self.cost, self.progress = fit_stage, cost, progress
         self.studies: dict[str, Study] = {}
         self.notes: list[str] = []
         self.stage: StageExit | None = None
@@ -192,7 +196,7 @@ class _Maker:
             model, self.training, policies, n=self.settings["points"], lens=lens,
             tokens=self.settings["tokens"],
         )  # fmt: skip
-        evaluation = evaluate(model, self.held_out, swept, lens=lens, progress=self.progress)
+        evaluation = self.evaluated(model, swept, lens)
         how = {"draws": self.settings["draws"], "seed": self.settings["seed"]}
         with tqdm(total=3, desc=f"intervals, {name}", disable=not self.progress) as bar:
             made = []
@@ -207,14 +211,18 @@ class _Maker:
                 bar.update()
         self.studies[name] = Study(evaluation, *made)
 
+    def evaluated(
+        self, model: ResidualModel, policies: Sequence[ThresholdPolicy], lens: Lens
+    ) -> Evaluation:
+        """These policies on the held-out documents."""
+        return evaluate(
+            model, self.held_out, policies, lens=lens, cost=self.cost, progress=self.progress
+        )
+
     def policies(self, name: str, model: ResidualModel, lens: Lens) -> list[ThresholdPolicy]:
         """Every policy at some threshold, fitted where it has to be."""
-        pooled, per_layer = (
-            AgreementProbe.fit(
-                model, self.training, lens=lens, per_layer=one, tokens=self.settings["tokens"]
-            )
-            for one in (False, True)
-        )
+        read = Agreements.read(model, self.training, lens, self.settings["tokens"])
+        pooled, per_layer = (AgreementProbe.of(read, per_layer=one) for one in (False, True))
         made: list[ThresholdPolicy] = [
             SoftmaxResponse(),
             SoftmaxResponse(mean_length=self.settings["mean_length"], name=DECAYING),
@@ -248,7 +256,7 @@ class _Maker:
             {"n": self.settings["points"], "tokens": self.settings["tokens"]},
         )
         swept = sweep(model, self.training, decaying, lens=shift, **chosen)
-        self.shifted = evaluate(model, self.held_out, swept, lens=shift, progress=self.progress)
+        self.shifted = self.evaluated(model, swept, shift)
 
     def untrained(self, model: ResidualModel) -> None:
         """The same policies on fresh weights, fitted anew."""

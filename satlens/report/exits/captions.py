@@ -57,7 +57,7 @@ CAPTIONS = {
     "exits_depth": Caption(
         "After which block do tokens leave?",
         "The share of tokens that leave after each block, at the threshold of each policy nearest to 95 % "
-        "agreement.",
+        "agreement; 0.3 and more have one colour.",
         "a policy with one dark column knows the layer, and little of the token.",
     ),
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from satlens.errors import InputError
-from satlens.report.exits.plots import DECAYING, LEFT, UNKNOWN
+from satlens.report.exits.plots import DARKEST, DECAYING, LEFT, UNKNOWN
 from satlens.report.exits.tables import (
     COIN,
     POLICIES,
@@ -28,7 +28,7 @@ from satlens.report.paper import (
     spread,
     ticker_module,
 )
-from satlens.report.words import known, part
+from satlens.report.words import count, known, part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 AXES = {
     "compute_saved": "compute saved", "layers_saved": "layers saved",
     "agreement": "agreement with the full model", "accuracy": "next token right",
-    "excess": "agreement above the same exits at random",
+    "excess": "agreement above exits at random",
 }  # fmt: skip
 
 
@@ -83,8 +83,8 @@ def gain_by_policy(results: Mapping[str, Any]) -> "Figure":
         axes.set_yticks(range(len(rows)), rows)
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("mean agreement above the coin")
-        axes.legend(fontsize=7)
+        axes.set_xlabel(f"mean agreement above the coin{_held_out(results)}")
+        axes.legend(fontsize=7, loc="lower right")
     return figure
 
 
@@ -104,8 +104,8 @@ def shortcut_or_identity(results: Mapping[str, Any]) -> "Figure":
             _line(axes, some, "layers_saved", "agreement", LINES["light"][color], marker, dashes,
                   STUDIES.get(name, SHIFT))  # fmt: skip
         _percent(axes)
-        axes.set(xlabel=AXES["layers_saved"], ylabel=AXES["agreement"])
-        axes.legend(fontsize=7)
+        axes.set(xlabel=AXES["layers_saved"] + _held_out(results), ylabel=AXES["agreement"])
+        axes.legend(fontsize=7, loc="upper right")
     return figure
 
 
@@ -119,13 +119,13 @@ def exit_layers(results: Mapping[str, Any]) -> "Figure":
     title = "Exits near 95 % agreement"
     with paper(results, title, (4.8, 1.2 + 0.28 * len(rows))) as (figure, axes):
         image = axes.imshow(
-            [numbers(row) for row in shares], vmin=0, vmax=1, cmap="Blues", aspect="auto"
+            [numbers(row) for row in shares], vmin=0, vmax=DARKEST, cmap="Blues", aspect="auto"
         )
         axes.set_yticks(range(len(rows)), rows)
         axes.xaxis.set_major_locator(ticker_module().MaxNLocator(integer=True))
         axes.tick_params(length=0)
-        axes.set_xlabel(LAYER_AXIS)
-        figure.colorbar(image, ax=axes, label="share of tokens", shrink=0.8)
+        axes.set_xlabel(LAYER_AXIS + _held_out(results))
+        figure.colorbar(image, ax=axes, label="share of tokens", shrink=0.8, extend="max")
     return figure
 
 
@@ -178,7 +178,7 @@ def _curves(
         if x == "compute_saved":
             axes.set_xlim(LEFT, 1)
         _percent(axes)
-        axes.set(xlabel=AXES[x], ylabel=AXES[y])
+        axes.set(xlabel=AXES[x] + _held_out(results), ylabel=AXES[y])
         legend_below(axes, 2)
     return figure
 
@@ -197,6 +197,11 @@ def _coin(axes: Any, study: Mapping[str, Any], x: str, y: str) -> None:
     ends = [part(study, "coin", x), part(study, "coin", y)]
     if all(map(known, (full, *ends))):
         axes.plot([0, ends[0]], [full, ends[1]], ls=":", color=COLORS["null"], lw=1.4, label=COIN)
+
+
+def _held_out(results: Mapping[str, Any]) -> str:
+    """What is read is not the whole corpus."""
+    return f" ({count(results['split']['held_out']['documents'], 'held-out document')})"
 
 
 def _percent(axes: Any) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 from satlens.report.chart import LAYER_AXIS, Chart, ends, error, legend, point, rows_layout, vline
 from satlens.report.exits.tables import (
-    COIN,
     POLICIES,
     SHIFT,
     STUDIES,
@@ -23,6 +22,8 @@ LENS_LINES = {
     "logit": (STUDIES["logit"], "--series-2", "square-open", "solid"),
     "shift": (SHIFT, "--series-7", "x", "dash"),
 }
+DARKEST = 0.3
+"""Shares of tokens from here on have one colour: most tokens leave late, few would show else."""
 DECAYING = "softmax response, decaying"
 
 
@@ -96,9 +97,10 @@ def depth(results: Mapping[str, Any]) -> Chart | None:
         return None
     shares = [study["points"][study["near"][name]]["exits"] for name in rows]
     data = {
-        "type": "heatmap", "x": list(range(len(shares[0]))), "y": rows, "z": shares, "zmin": 0, "zmax": 1,
+        "type": "heatmap", "x": list(range(len(shares[0]))), "y": rows, "z": shares,
+        "zmin": 0, "zmax": DARKEST,
         "colorscale": [[0, "--card"], [1, "--model"]], "xgap": 1, "ygap": 2,
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.5, 1]},
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.1, 0.2, 0.3]},
         "hovertemplate": "%{y}<br>after block %{x}: %{z:.3f} of the tokens<extra></extra>",
     }  # fmt: skip
     layout = {"xaxis": {"title": LAYER_AXIS, "tickformat": "d", "showgrid": False},
@@ -136,7 +138,7 @@ def _curves(results: Mapping[str, Any], x: str, y: str, but: Sequence[str] = ())
         "agreement": "agreement with the full model", "accuracy": "next token right",
         "excess": "agreement above the same exits at random",
     }  # fmt: skip
-    return {"data": data, "layout": _layout(words, labels[y]), "height": 460}
+    return {"data": data, "layout": _layout(words, labels[y]), "height": 500}
 
 
 def _line(
@@ -170,7 +172,7 @@ def _coin(study: Mapping[str, Any], x: str, y: str) -> list[Chart]:
     if not all(map(known, (found, full, first))):
         return []
     return [{
-        "type": "scatter", "mode": "lines", "name": COIN, "x": [0, found], "y": [full, first],
+        "type": "scatter", "mode": "lines", "name": "coin", "x": [0, found], "y": [full, first],
         "line": {"color": "--null", "width": 1.6, "dash": "dot"}, "hoverinfo": "skip",
     }]  # fmt: skip
 
@@ -180,7 +182,7 @@ def _oracle(study: Mapping[str, Any], x: str, y: str) -> list[Chart]:
     if not all(known(part(study, "oracle", axis, "value")) for axis in (x, y)):
         return []
     return [{
-        "type": "scatter", "mode": "markers", "name": "oracle (sees the answer)",
+        "type": "scatter", "mode": "markers", "name": "oracle",
         "x": [study["oracle"][x]["value"]], "y": [study["oracle"][y]["value"]],
         "marker": {"color": "--ink", "size": 12, "symbol": "star-open"},
         "hovertemplate": "oracle: %{x:.3f} saved, %{y:.3f}<extra></extra>",

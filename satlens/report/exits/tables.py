@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from satlens.report.table import WIDTH, Table, cell, markdown, terminal
-from satlens.report.words import count, known, number, part
+from satlens.report.words import NOT_AVAILABLE, count, known, number, part, visible
 
 
 class Look(NamedTuple):
@@ -56,6 +56,11 @@ ORACLE = "oracle (sees the answer)"
 LEVEL = 0.95
 
 
+def said(name: str) -> str:
+    """A policy's name; in one that satlens did not give, what cannot be seen is written as its code."""
+    return name if name in POLICIES else "".join(c if c == " " else visible(c) for c in name)
+
+
 def policies_of(study: Mapping[str, Any] | None) -> list[str]:
     """The policies that a study holds, in the order of the tables."""
     found = part(study, "policies") or []
@@ -82,7 +87,7 @@ def frontier_table(results: Mapping[str, Any]) -> Table:
     for name in policies_of(study):
         of = {key: one["policies"][name] for key, one in study["frontiers"].items()}
         rows.append((
-            name, cell(of["agreement"]["gain"], 3, sign=True),
+            said(name), cell(of["agreement"]["gain"], 3, sign=True),
             number(part(saved_at(study, "agreement", name), "value"), 3),
             cell(saved_at(study, "layers", name), 3), number(of["accuracy"]["area"]["value"], 3),
         ))  # fmt: skip
@@ -102,7 +107,7 @@ def lenses_table(results: Mapping[str, Any]) -> Table:
     studies = {name: results["studies"].get(name) for name in STUDIES}
     there = [name for name, study in studies.items() if study]
     rows = [
-        (policy, *(cell(saved_at(studies[name], "layers", policy), 3) for name in there))
+        (said(policy), *(cell(saved_at(studies[name], "layers", policy), 3) for name in there))
         for policy in policies_of(studies["logit"])
     ]
     return Table(
@@ -123,8 +128,8 @@ def _near(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def points_table(results: Mapping[str, Any]) -> Table:
     """What one threshold of each policy gives: the one whose agreement is nearest to 95 %."""
     rows = [
-        (name, _threshold(one), cell(one["agreement"]), cell(one["excess"], 2, sign=True),
-         number(one["accuracy"]["value"], 3), number(one["loss"]["value"]))
+        (said(name), _threshold(one), _dash(cell(one["agreement"])), _dash(cell(one["excess"], 2, sign=True)),
+         _dash(number(one["accuracy"]["value"], 3)), _dash(number(one["loss"]["value"])))
         for name, one in _near(results)
     ]  # fmt: skip
     full = results["studies"]["logit"]["full"]
@@ -141,7 +146,7 @@ def points_table(results: Mapping[str, Any]) -> Table:
 def savings_table(results: Mapping[str, Any]) -> Table:
     """What the same thresholds save."""
     rows = [
-        (name, *(number(one[key]["value"], digits) for key, digits in (
+        (said(name), *(_dash(number(one[key]["value"], digits)) for key, digits in (
             ("blocks", 2), ("layers_saved", 3), ("compute_saved", 3), ("looking", 3),
             ("null_compute_saved", 3),
         )))
@@ -162,7 +167,7 @@ def calibration_table(results: Mapping[str, Any]) -> Table:
     found = {(one["policy"], one["epsilon"]): one for one in results["calibration"]}
     epsilons = list(dict.fromkeys(epsilon for _, epsilon in found))
     rows = [
-        (name, *(_calibrated(found.get((name, epsilon))) for epsilon in epsilons))
+        (said(name), *(_calibrated(found.get((name, epsilon))) for epsilon in epsilons))
         for name in dict.fromkeys(policy for policy, _ in found)
     ]
     split = results["split"]
@@ -185,6 +190,11 @@ def _calibrated(one: Mapping[str, Any] | None) -> str:
         return "never"
     risk, saved = (number(part(one, key, "value")) for key in ("risk", "saved"))
     return f"{number(one['threshold'], 3)}: {risk}, {saved}"
+
+
+def _dash(words: str) -> str:
+    """A mark in place of the words that a number is not there: several in a row would be too wide."""
+    return "-" if words == NOT_AVAILABLE else words
 
 
 def _threshold(one: Mapping[str, Any]) -> str:
