@@ -8,17 +8,26 @@ import pytest
 
 from satlens.errors import InputError, OutputError
 from satlens.report.validate import read_results, write_results
-from satlens.runs import AuditSettings, PatchSettings, ProbeSettings, RerankSettings, write_report
+from satlens.runs import (
+    AuditSettings,
+    PatchSettings,
+    ProbeSettings,
+    RerankSettings,
+    ShortcutSettings,
+    write_report,
+)
 from satlens.runs.folder import HEATMAP, check_model, check_output, output_folder, parts, place
 from tests.report.example import make_heatmap, make_results
 from tests.report.example_parts import make_patch, make_probe
 from tests.report.example_rerank import make_rerank
+from tests.report.example_shortcut import make_shortcut
 
 ASKED = {
     "audit": AuditSettings("tiny"), "probe": ProbeSettings("tiny"), "patch": PatchSettings("tiny"),
-    "rerank": RerankSettings("tiny"),
+    "shortcut": ShortcutSettings("tiny"), "rerank": RerankSettings("tiny"),
 }  # fmt: skip
-MAKE = {"audit": make_results, "probe": make_probe, "patch": make_patch, "rerank": make_rerank}
+MAKE = {"audit": make_results, "probe": make_probe, "patch": make_patch, "shortcut": make_shortcut,
+        "rerank": make_rerank}  # fmt: skip
 OTHER = {"name": "big", "weights_sha256": "99" * 32}
 
 
@@ -51,6 +60,7 @@ def everything(folder):
 ORDERS = [
     ("audit",), ("probe",), ("patch", "audit"), ("probe", "patch"), ("audit", "probe", "patch"),
     ("patch", "probe", "audit"), ("rerank", "audit"), ("rerank",),
+    ("audit", "shortcut", "rerank"), ("shortcut",),
 ]  # fmt: skip
 
 

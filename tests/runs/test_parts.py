@@ -1,4 +1,4 @@
-"""`satlens probe`, `patch` and `rerank` on a small random model: what they write, and how they refuse."""
+"""The parts of a run on a small random model: what they write, and how they refuse."""
 
 import dataclasses
 import html
@@ -23,10 +23,12 @@ from satlens.runs import (
     PatchSettings,
     ProbeSettings,
     RerankSettings,
+    ShortcutSettings,
     run_audit,
     run_patch,
     run_probe,
     run_rerank,
+    run_shortcut,
 )
 from satlens.runs.folder import place
 from satlens.survey import read_corpus
@@ -35,15 +37,21 @@ PROBE = dict(max_tokens=600, min_states=8, per_cell=30, folds=2, draws=1)
 PATCH = dict(
     max_tokens=600, pairs=20, steered=20, gap=1, alphas=(0.5, 1.0), offsets=(-1, 0, 1), across=True,
 )  # fmt: skip
+SHORTCUT = dict(
+    max_tokens=600, k=3, rank=4, tuned_steps=2, submodule_tokens=60, submodule_layers=2, test_share=0.4,
+)  # fmt: skip
 RERANK = dict(max_tokens=600, folds=2, draws=1, null_tokens=100, shuffles=19)
 WRITTEN = {
     "probe": {"results.json", "settings.yaml", "probe.safetensors", "probe.json", "figures"},
     "patch": {"results.json", "settings.yaml", "effects.parquet", "figures"},
+    "shortcut": {"results.json", "settings.yaml", "shortcut.safetensors", "shortcut.json",
+                 "tuned.safetensors", "tuned.json", "figures"},
     "rerank": {"results.json", "settings.yaml", "reranker.safetensors", "reranker.json", "tokens.parquet",
                "figures"},
 }  # fmt: skip
 KINDS = {
-    "probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH), "rerank": (RerankSettings, RERANK),
+    "probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH),
+    "shortcut": (ShortcutSettings, SHORTCUT), "rerank": (RerankSettings, RERANK),
 }  # fmt: skip
 
 
@@ -52,7 +60,7 @@ def asked(verb, model, corpus, **change):
     return kind(str(model), corpus=str(corpus), **(values | change))
 
 
-RUN = {"probe": run_probe, "patch": run_patch, "rerank": run_rerank}
+RUN = {"probe": run_probe, "patch": run_patch, "shortcut": run_shortcut, "rerank": run_rerank}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,10 @@ def direct(verb, model, corpus, results):
     settings = dataclasses.asdict(asked(verb, "", ""))
     for name in ("model", "corpus", "max_tokens", "separator", "batch_size"):
         settings.pop(name)
-    modules = {"probe": satlens.probes, "patch": satlens.patching, "rerank": satlens.reranking}
+    modules = {"probe": satlens.probes, "patch": satlens.patching, "shortcut": satlens.lenses,
+               "rerank": satlens.reranking}  # fmt: skip
+    if verb == "shortcut":
+        settings.pop("k")  # of the saturation layers, which a lens knows nothing of
     return modules[verb].report(model, texts, **settings)
 
 
@@ -135,6 +146,24 @@ def test_the_saved_reranker_and_every_position_are_those_of_the_results(runs):
     assert list(frame)[-2:] == ["layer_4", "layer_5"]
 
 
+def test_the_saved_lenses_are_those_of_the_results(runs, settling, corpus):
+    out, _ = runs
+    results, model = results_of(out, "shortcut"), satlens.wrap(satlens.load_model(settling))
+    every = model.batches(list(read_corpus(corpus).documents), 8)
+    test, _ = satlens.lenses.split_documents(every, 0.4)
+    kinds = {"shortcut": satlens.LinearShortcut, "tuned": satlens.TunedLens}
+    lenses = {name: kind.load(out / "shortcut" / name, model) for name, kind in kinds.items()}
+    found = satlens.lenses.measure(model, test, lenses)
+    for name, lens in lenses.items():
+        given = results["lenses"][name]["test"]["precision@1"]["by_layer"]
+        assert found.estimate(name, "precision@1").value.tolist() == [one["value"] for one in given]
+        events = satlens.detect(model, test, k=3, lens=lens)
+        mean = results["saturation"]["lenses"][name][0]["layer"]["value"]
+        assert events.layer[:, 0].mean() == pytest.approx(mean)
+    with pytest.raises(satlens.errors.InputError, match="is of the model calm"):
+        satlens.LinearShortcut.load(out / "shortcut" / "shortcut", satlens.load_model("tiny"))
+
+
 @pytest.mark.parametrize("verb", RUN)
 def test_a_run_repeats_from_its_settings(runs, tmp_path, verb, capsys):
     out, texts = runs
@@ -157,7 +186,7 @@ def test_an_audit_joins_and_its_repetition_keeps_the_others(runs, settling, corp
     run_audit(audit, out)
     run_audit(audit, out, overwrite=True)
     page = (out / "report.html").read_text()
-    assert "satlens audit · probe · patch · rerank" in page and 'id="heatmap"' in page
+    assert "satlens audit · probe · patch · shortcut · rerank" in page and 'id="heatmap"' in page
     assert "read different texts" in page
     for verb in RUN:
         assert results_of(out, verb) == results_of(runs[0], verb)
@@ -193,6 +222,11 @@ def test_the_arguments_reach_the_run(settling, corpus, tmp_path):
         ("patch", {"--alphas": "2"}, "alphas must hold 1"),
         ("patch", {"--stage": "7"}, "stage"),
         ("patch", {"--k": "301"}, "k=301"),
+        ("shortcut", {"--k": "301"}, "k=301"),
+        ("shortcut", {"--rank": "33"}, "from 1 to the width of the states, 32; got 33"),
+        ("shortcut", {"--test-share": "1.5"}, "between 0 and 1, got 1.5"),
+        ("shortcut", {"--max-tokens": "30"}, "need at least two different ones"),
+        ("shortcut", {"--ridge": "-1"}, "ridge must be a number of at least 0"),
         ("rerank", {"--k": "300"}, "k=300 leaves none of 300 outputs"),
         ("rerank", {"--gap": "6"}, "gap must be 1 .. 5 layers before the end, got 6"),
         ("rerank", {"--folds": "40"}, "40 folds need at least 40 documents"),

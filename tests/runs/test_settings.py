@@ -5,10 +5,16 @@ import inspect
 
 import pytest
 
-from satlens import patching, probes, reranking
+from satlens import lenses, patching, probes, reranking
 from satlens.cli.main import VERBS
 from satlens.errors import InputError
-from satlens.runs import AuditSettings, PatchSettings, ProbeSettings, RerankSettings
+from satlens.runs import (
+    AuditSettings,
+    PatchSettings,
+    ProbeSettings,
+    RerankSettings,
+    ShortcutSettings,
+)
 
 ASKED = [
     AuditSettings("tiny", corpus="a ü.txt", k=3, separator="\n\n"),
@@ -16,6 +22,7 @@ ASKED = [
     ProbeSettings("tiny"),
     PatchSettings("tiny", offsets=(-1, 0, 2), alphas=(1.0, 2.5), across=False, gap=4),
     PatchSettings("tiny"),
+    ShortcutSettings("tiny", ridge=0.01, rank=3, intercept=True, tuned_steps=0),
     RerankSettings("tiny", gap=3, C=0.5, null_tokens=0),
 ]
 
@@ -50,6 +57,7 @@ def test_a_whole_number_is_a_number(tmp_path):
         (ProbeSettings, "ties: keep", "ties must be one of 'skip', 'drop'; got 'keep'"),
         (ProbeSettings, "folds: 1", "folds must be at least 2, got 1"),
         (ProbeSettings, "null_tokens: 5", r"holds \['model', 'null_tokens'\]; probe settings want"),
+        (ShortcutSettings, "submodule_layers: 0", "submodule_layers must be at least 1, got 0"),
         (RerankSettings, "shuffles: 0", "shuffles must be at least 1, got 0"),
         (AuditSettings, "stages: 3", r"holds \['model', 'stages'\]; audit settings want"),
     ],
@@ -61,7 +69,8 @@ def test_settings_of_another_verb_or_type_are_refused(tmp_path, kind, text, mess
 
 
 KINDS = {
-    "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings, "rerank": RerankSettings,
+    "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings,
+    "shortcut": ShortcutSettings, "rerank": RerankSettings,
 }  # fmt: skip
 
 
@@ -74,7 +83,10 @@ def test_the_command_line_takes_every_setting_and_its_default(verb):
         assert name == "model" or taken[name].default == default, name
 
 
-REPORTS = [("probe", probes.report), ("patch", patching.report), ("rerank", reranking.report)]
+REPORTS = [
+    ("probe", probes.report), ("patch", patching.report), ("shortcut", lenses.report),
+    ("rerank", reranking.report),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("verb", "report"), REPORTS)
