@@ -5,6 +5,8 @@ from satlens.exits.calibrate import Calibration, calibrate
 from satlens.exits.cost import Costs, measure
 from satlens.exits.evaluate import evaluate
 from satlens.exits.frontier import Comparison, compare
+from satlens.exits.generate import generate
+from satlens.exits.generation import Generation
 from satlens.exits.halves import Entry
 from satlens.exits.policies import (
     FixedLayer,
@@ -31,6 +33,7 @@ __all__ = [
     "Evaluation",
     "ExitReport",
     "FixedLayer",
+    "Generation",
     "Never",
     "Patience",
     "Peek",
@@ -42,6 +45,7 @@ __all__ = [
     "calibrate",
     "compare",
     "evaluate",
+    "generate",
     "leaving",
     "measure",
     "report",
