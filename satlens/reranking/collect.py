@@ -190,9 +190,8 @@ class PathNulls:
         for kind in list(self.samplers):
             try:
                 act(self.samplers[kind])
-            except (
-                InputError
-            ) as error:  # nobody to exchange with: the other null can still be drawn
+            # Nobody to exchange with, say: the other null can still be drawn.
+            except InputError as error:
                 self.missing[kind] = str(error)
                 del self.samplers[kind]
 

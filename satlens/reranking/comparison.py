@@ -22,7 +22,7 @@ from satlens.conventions import DEFAULT_SEED
 from satlens.reranking.adjusted import shuffle_within
 from satlens.reranking.confounders import nested
 from satlens.reranking.folds import FOLDS, document_folds
-from satlens.reranking.reranker import Reranker
+from satlens.reranking.reranker import FEATURES, SATURATION, Reranker
 from satlens.reranking.temperature import fit_temperature, losses
 from satlens.reranking.tokens import NextTokens
 from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document, finite
@@ -30,6 +30,15 @@ from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document, f
 VARIANTS = ("model", "temperature", "ranks", "shuffled", "saturation")
 AGAINST = ("ranks", "shuffled")
 """What the saturation layers must beat: everything but themselves."""
+PAIRS = (
+    ("temperature", "model"),
+    ("ranks", "temperature"),
+    ("saturation", "model"),
+    ("saturation", "temperature"),
+    ("saturation", "ranks"),
+    ("saturation", "shuffled"),
+)
+"""Of what, against what."""
 SHUFFLES = 3
 
 
@@ -82,7 +91,7 @@ class Reranked:
 
     Attributes:
         variants: by name, in the order of `VARIANTS`.
-        differences: of temperature, ranks, shuffled and saturation against what stands before it.
+        differences: one of each of `PAIRS`.
         loss_saved, accuracy_gained: of saturation, against the stricter of `AGAINST`, found anew in each
             draw. strictest: which that is, for either.
         reranker: fitted on all positions. folds: parts of the documents. notes: what fits complained of.
@@ -160,16 +169,6 @@ def rerank(
     )
 
 
-PAIRS = (
-    ("temperature", "model"),
-    ("ranks", "temperature"),
-    ("saturation", "model"),
-    ("saturation", "temperature"),
-    ("saturation", "ranks"),
-    ("saturation", "shuffled"),
-)
-
-
 def _numbers(sums: Float[ndarray, "... m"]) -> Float[ndarray, "... q"]:
     """Losses, accuracies, their paired differences, and the smallest over what is to be beaten."""
     mean = sums[..., :-1] / sums[..., -1:]
@@ -245,4 +244,5 @@ def _reranked(tokens: NextTokens, fold: Int[ndarray, " n"], reranker: Reranker, 
 
 def _parameters(name: str, k: int) -> int:
     """Numbers fitted: b, and the weights of each rank."""
-    return {"model": 0, "temperature": 1, "ranks": 1 + 3 * k}.get(name, 1 + 5 * k)
+    weights = {"ranks": len(FEATURES)}.get(name, len(FEATURES) + len(SATURATION))
+    return {"model": 0, "temperature": 1}.get(name, 1 + k * weights)

@@ -95,7 +95,7 @@ def early_ranks(
     Raises:
         InputError: k below 2, unusable settings, fewer documents than folds, or no wrong top-1.
 
-    Source: Lioubashevski et al. 2025, section 6, for the published test; the rest is ours.
+    Source: Lioubashevski et al. 2025 (language modelling) for the published test; the rest is ours.
 
     Example:
         >>> import satlens

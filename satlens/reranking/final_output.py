@@ -1,4 +1,4 @@
-"""A batch of final outputs -> rows of `NextTokens`: each row of logits becomes ``2 k + 30`` numbers.
+"""A batch of final outputs -> rows of `NextTokens`: each row of logits becomes ``2 k + 29`` numbers.
 
 With l = log p and m the largest l of the rest,
 

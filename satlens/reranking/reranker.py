@@ -46,7 +46,7 @@ class Reranker(BaseEstimator):
     Once fitted it has ``beta_``, the inverse temperature; ``coef_`` ``[k, features]``, the weights w of the
     features as they are; ``features_``, their names; ``notes_``, what the fit complained of.
 
-    Source: ours; the layers of Lioubashevski et al. 2025, section 6, as features.
+    Source: ours; the saturation layers of Lioubashevski et al. 2025 as features.
 
     Example:
         >>> import satlens

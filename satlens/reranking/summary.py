@@ -114,7 +114,7 @@ def report(
         InputError: unusable settings or inputs, or too few documents or wrong positions.
         ModelError: a model that does not predict the next token.
 
-    Source: Lioubashevski et al. 2025, section 6.
+    Source: Lioubashevski et al. 2025 (language modelling) for the claim; the rest is ours.
 
     Example:
         >>> import satlens
