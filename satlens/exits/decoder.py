@@ -93,38 +93,36 @@ class Block:
 
     def __call__(
         self,
-        h: Float[Tensor, "row m d"],
+        h: Float[Tensor, "some d"],
         at: Places,
         cache: Cache,
         layer: int,
         rotary: Rotary | None,
-    ) -> Float[Tensor, "row m d"]:
-        """The states after the block; keys and values go into the cache, those that are owed too."""
-        flat = h.reshape(-1, h.shape[-1])
-        attended = self.out(self._attend(flat, at, cache, layer, rotary))
-        middle = flat + attended
-        if self.mlp is not None and self.norm_2 is not None:
-            middle = middle + self.mlp(self.norm_2(flat if self.parallel else middle))
-        return middle.view(h.shape)
+    ) -> Float[Tensor, "some d"]:
+        """The states after the block, a row's side by side; their keys and values go into the cache."""
+        middle = h + self.out(self._attend(h, at, cache, layer, rotary))
+        if self.mlp is None or self.norm_2 is None:
+            return middle
+        return middle + self.mlp(self.norm_2(h if self.parallel else middle))
 
     def _attend(
-        self, flat: Tensor, at: Places, cache: Cache, layer: int, rotary: Rotary | None
+        self, h: Tensor, at: Places, cache: Cache, layer: int, rotary: Rotary | None
     ) -> Float[Tensor, "some e"]:
         due = cache.due(layer, at.rows)
-        x = self.norm_1(flat if due is None else torch.cat([flat, due.resid]))
-        q, k, v = self.project(x, len(flat))
+        x = self.norm_1(h if due is None else torch.cat([h, due.resid]))
+        q, k, v = self.project(x, len(h))
         q = q if self.q_norm is None else self.q_norm(q)
         k = k if self.k_norm is None else self.k_norm(k)
         if rotary is not None:
-            mine = at.angles or rotary.at(at.pos.flatten())
+            mine = at.angles or rotary.at(at.where[1])
             q = rotary.turn(q, mine)
             if due is not None:
                 theirs = rotary.at(due.pos)
                 mine = (torch.cat([mine[0], theirs[0]]), torch.cat([mine[1], theirs[1]]))
             k = rotary.turn(k, mine)
-        cache.write(layer, at.where, k[: len(flat)], v[: len(flat)])
+        cache.write(layer, at.where, k[: len(h)], v[: len(h)])
         if due is not None:
-            cache.fill(layer, due, k[len(flat) :], v[len(flat) :])
+            cache.fill(layer, due, k[len(h) :], v[len(h) :])
         keys, values = cache.read(layer, at.rows, at.end)
         n, m = at.pos.shape
         return attention(q.reshape(n, m, *q.shape[1:]), keys, values, self.scale, at, self.window)
@@ -179,8 +177,8 @@ class Decoder:
         return len(self.blocks)
 
     def embed(
-        self, ids: Int[Tensor, "row m"], pos: Int[Tensor, "row m"]
-    ) -> Float[Tensor, "row m d"]:
+        self, ids: Int[Tensor, "*some"], pos: Int[Tensor, "*some"]
+    ) -> Float[Tensor, "*some d"]:
         """The states before block 0."""
         h = F.embedding(ids, self.embedding)
         if self.positions is None:

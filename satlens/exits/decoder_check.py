@@ -125,8 +125,8 @@ def _states(decoder: Decoder, ids: Tensor) -> Any:
     for start, stop in [(0, first), *((pos, pos + 1) for pos in range(first, length))]:
         pos = torch.arange(start, stop, device=ids.device)[None]
         at = Places(None, pos, stop, level=True)
-        h = decoder.embed(ids[:, start:stop], pos)
+        h = decoder.embed(ids[0, start:stop], pos[0])
         for layer, block in enumerate(decoder.blocks):
             h = block(h, at, cache, layer, rotary)
-        states.append(h[0])
+        states.append(h)
     return torch.cat(states)

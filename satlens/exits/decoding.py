@@ -87,27 +87,26 @@ class Stepper:
         last: int | None = None,
     ) -> Float[Tensor, "row m d"]:
         """Blocks ``first .. last - 1``, all rows, no policy."""
-        at = self.places(pos)
+        at, flat = self.places(pos), h.flatten(0, 1)
         for layer in range(first, self.decoder.n_layers if last is None else last):
-            h = self.decoder.blocks[layer](h, at, self.cache, layer, self.rotary)
-        return h
+            flat = self.decoder.blocks[layer](flat, at, self.cache, layer, self.rotary)
+        return flat.view(h.shape)
 
     def step(self, ids: Int[Tensor, " row"], keep: bool = False) -> Exits:
         """The next position of every row, as far as the policy lets it go; ``keep`` keeps `states`."""
-        pos = self.pos[:, None]
+        h, at = self.decoder.embed(ids, self.pos), self.places(self.pos[:, None])
         self.pos = self.pos + 1
         self.states = []
-        h, at = self.decoder.embed(ids[:, None], pos), self.places(pos)
         if self.policy is None:
             self.blocks += len(ids) * self.decoder.n_layers
             for layer, block in enumerate(self.decoder.blocks):
                 h = block(h, at, self.cache, layer, self.rotary)
-            return self.full(h[:, 0])
+            return self.full(h)
         return self._asking(h, at, self.policy, keep)
 
     def _asking(self, h: Tensor, at: Places, policy: Policy, keep: bool) -> Exits:
         n_rows, n_layers = len(h), self.decoder.n_layers
-        out = torch.empty_like(h[:, 0])
+        out = torch.empty_like(h)
         groups: list[tuple[int, Tensor | None]] = []
         memory: dict[str, Tensor] = {}
         before = None
@@ -115,21 +114,22 @@ class Stepper:
             h = block(h, at, self.cache, layer, self.rotary)
             self.blocks += len(h)
             if keep:
-                self.states.append(h[:, 0])
+                self.states.append(h.clone())
             if layer == n_layers - 1:
                 groups.append((layer, at.rows))
-                _put(out, at.rows, h[:, 0])
+                _put(out, at.rows, h)
                 break
             leave = self._ask(policy, layer, h, before, at, memory)
             before = h
-            if not leave.any():
+            going = leave.nonzero()
+            if not len(going):
                 continue
-            going = leave.nonzero()[:, 0]
+            going = going[:, 0]
             rows = at.rows if len(going) == len(h) else _some(at.rows, going)
             groups.append((layer, rows))
-            gone = h[going, 0]
+            gone = h[going]
             _put(out, rows, gone)
-            self.cache.owe(layer + 1, rows, at.pos[going, 0], gone)
+            self.cache.owe(layer + 1, rows, at.where[1][going], gone)
             if len(going) == len(h):
                 break
             stay = (~leave).nonzero()[:, 0]
@@ -152,13 +152,15 @@ class Stepper:
         at: Places,
         memory: dict[str, Tensor],
     ) -> Tensor:
-        """What the policy says of the rows still here; it gets copies, and may write into them."""
+        """What the policy says of the rows still here. It may write into what it gets: copies, and the states
+        before the block, which nothing else needs any more.
+        """
         peek = Peek(
             layer=layer,
             n_layers=self.decoder.n_layers,
-            resid=h[:, 0].clone(),
-            before=None if before is None else before[:, 0].clone(),
-            pos=at.pos[:, 0].clone(),
+            resid=h.clone(),
+            before=before,
+            pos=at.where[1].clone(),
             lens=self.lens,
             memory=memory,
         )
