@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satlens import LogitLens, load_model, wrap
-from satlens.errors import InputError, NumericsError
+from satlens.errors import InputError
 from satlens.exits import (
     ORACLE,
-    AgreementProbe,
     Classifier,
     FixedLayer,
     Never,
@@ -24,16 +23,9 @@ from satlens.exits import (
 from satlens.exits.looking import Reader, Scores, signal_of
 from satlens.models.protocol import ResidualModel
 from tests.exits.reference import evaluate_by_hand, exits_by_hand
-from tests.exits.toys import Probe, Vandal, documents, unit_costs, whole_numbers
+from tests.exits.toys import Probe, Vandal, agreement_probe, documents, unit_costs, whole_numbers
 
 D = 4
-
-
-def agreement_probe(layers: int) -> AgreementProbe:
-    """Weights in quarters: exact sums."""
-    generator = torch.Generator().manual_seed(layers)
-    weight = torch.randint(-3, 4, (layers - 1, D), generator=generator) / 4
-    return AgreementProbe(weight, torch.zeros(layers - 1), torch.ones(layers - 1, D), layers)
 
 
 def every_policy(layers: int):
@@ -338,107 +330,6 @@ class TestCounts:
         assert (table.agreement_high >= table.agreement).all()
         alone = evaluate(whole_numbers(), [[1, 2, 3]], Patience(2), cost=unit_costs())
         assert alone.table(intervals=True).agreement_low.isna().all()
-
-
-class Wrong:
-    name = "wrong"
-
-    def __init__(self, said):
-        self.said = said
-
-    def __call__(self, peek):
-        return self.said(len(peek.resid))
-
-
-class TestBadInput:
-    def run(self, policy, model=None, inputs=None):
-        return evaluate(model or whole_numbers(), inputs or documents(), policy, cost=unit_costs())
-
-    @pytest.mark.parametrize(
-        ("said", "found"),
-        [
-            (lambda n: torch.zeros(n + 1, dtype=torch.bool), r"shape \(\d+,\)"),
-            (lambda n: torch.zeros(n, 1, dtype=torch.bool), r"shape \(\d+, 1\)"),
-            (lambda n: torch.zeros(n), "torch.float32"),
-            (lambda n: [False] * n, "returned list"),
-            (lambda n: None, "NoneType"),
-        ],
-    )
-    def test_not_one_boolean_a_token(self, said, found):
-        with pytest.raises(InputError, match=rf"'wrong' must return one boolean a token.*{found}"):
-            self.run(Wrong(said))
-
-    def test_a_signal_of_the_wrong_shape(self):
-        class Flat(SoftmaxResponse):
-            def signal(self, peek):
-                return super().signal(peek)[None]
-
-        with pytest.raises(InputError, match="must be one number a token"):
-            self.run(Flat())
-
-    def test_a_limit_of_the_wrong_shape(self):
-        class Odd(SoftmaxResponse):
-            def limit(self, peek):
-                return torch.zeros(len(peek.resid) + 1)
-
-        with pytest.raises(InputError, match="must be one number, or one a token"):
-            self.run(Odd())
-
-    def test_a_policy_that_raises_leaves_no_hook(self):
-        model = whole_numbers()
-        with pytest.raises(InputError, match=r"'wrong' failed after block 0 \(ZeroDivisionError"):
-            self.run(Wrong(lambda n: 1 / 0), model)
-        assert all(not point._forward_hooks for point in model.hook_points)
-
-    def test_an_interrupt_inside_a_policy_is_an_interrupt(self):
-        def stop(n):
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            self.run(Wrong(stop))
-
-    def test_nan_states(self):
-        model = whole_numbers()
-        model.host.table.data[3, 1] = torch.nan
-        with pytest.raises(NumericsError, match="NaN"):
-            self.run(FixedLayer(1), model, [[1, 2, 3, 4]])
-
-    def test_a_nan_signal(self):
-        class Sick(SoftmaxResponse):
-            def signal(self, peek):
-                return super().signal(peek) * torch.nan
-
-        with pytest.raises(
-            NumericsError, match=r"signal of 'softmax response' is NaN for \d+ of \d+"
-        ):
-            self.run(Sick())
-
-    @pytest.mark.parametrize(
-        ("policies", "said"),
-        [
-            ([], "No policies"),
-            ([3], "number 0 is int"),
-            ([FixedLayer(1), FixedLayer(1)], "twice at one threshold"),
-            ([StageExit(Probe()), StageExit(Probe(seed=1))], "give one of them another name"),
-        ],
-    )
-    def test_lists_of_policies_that_cannot_be(self, policies, said):
-        with pytest.raises(InputError, match=said):
-            self.run(policies)
-
-    def test_a_model_of_one_block(self):
-        with pytest.raises(InputError, match="one block: there is nowhere to leave early"):
-            evaluate(whole_numbers(layers=1), documents(), FixedLayer(0), cost=unit_costs(1))
-
-    def test_costs_of_another_model(self):
-        with pytest.raises(InputError, match="cost is of 4 layers; preset has 5"):
-            evaluate(whole_numbers(), documents(), FixedLayer(0), cost=unit_costs(4))
-
-    def test_a_probe_of_another_model(self):
-        with pytest.raises(InputError, match="states of width 7; this model's have 4"):
-            self.run(StageExit(Probe(7)))
-        with pytest.raises(InputError, match="reads states of width 4 after blocks 0 to 6"):
-            self.run(Classifier(agreement_probe(8)), whole_numbers(d=5))
 
 
 def test_the_reader_counts_and_copies():

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from satlens.exits import Costs
+from satlens.exits import AgreementProbe, Costs
 from satlens.models.inputs import token_batches
 from satlens.models.protocol import ResidualModel
 
@@ -101,3 +101,10 @@ class Vandal:
             tensor.fill_(7)
         peek.memory["mine"] = torch.zeros(len(peek.resid))
         return torch.zeros(len(peek.resid), dtype=torch.bool)
+
+
+def agreement_probe(layers: int, d: int = 4) -> AgreementProbe:
+    """Weights in quarters: exact sums."""
+    generator = torch.Generator().manual_seed(layers)
+    weight = torch.randint(-3, 4, (layers - 1, d), generator=generator) / 4
+    return AgreementProbe(weight, torch.zeros(layers - 1), torch.ones(layers - 1, d), layers)
