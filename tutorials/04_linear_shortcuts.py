@@ -46,7 +46,7 @@ train.n_documents, train.n_tokens, test.n_documents, test.n_tokens
 # 2. By hand, with the recipe: a map for every layer from the states of some texts, and the layers of
 # another text read through it, beside the logit lens (maps that are the identity).
 maps = fit_linear_shortcut(host, (host.to_tokens(story) for story in stories[:40]))
-tokens = host.to_tokens("Once upon a time there was a little")
+tokens = host.to_tokens("The cat sat on the")
 through = read_linear_shortcut(host, tokens, maps)[:, 0, -1]
 logit_lens = read_linear_shortcut(host, tokens, torch.eye(128).expand_as(maps))[:, 0, -1]
 words = [[host.tokenizer.decode([i]) for i in row] for row in zip(logit_lens, through, strict=True)]
