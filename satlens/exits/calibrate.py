@@ -103,7 +103,8 @@ def calibrate(
 
     Example:
         >>> import satlens
-        >>> from satlens.exits import Patience, calibrate, evaluate
+        >>> from satlens.exits import Patience
+        >>> from satlens.exits.evaluate import evaluate
         >>> found = evaluate(satlens.load_model("tiny"), "Lily had a red ball.", [Patience(3)])
         >>> calibrate(found, "patience").threshold is None  # one document vouches for nothing
         True

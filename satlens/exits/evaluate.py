@@ -59,7 +59,7 @@ def evaluate(
 
     Example:
         >>> import satlens
-        >>> from satlens.exits import FixedLayer, SoftmaxResponse, evaluate
+        >>> from satlens.exits import FixedLayer, SoftmaxResponse
         >>> policies = [SoftmaxResponse(0.9), SoftmaxResponse(0.5), FixedLayer(15)]
         >>> found = evaluate(satlens.load_model("tiny"), "Lily had a red ball.", policies)
         >>> float(found.table().set_index("policy").agreement["fixed layer"])

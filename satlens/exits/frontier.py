@@ -119,7 +119,8 @@ def compare(
 
     Example:
         >>> import satlens
-        >>> from satlens.exits import FixedLayer, Patience, compare, evaluate
+        >>> from satlens.exits import FixedLayer, Patience
+        >>> from satlens.exits.evaluate import evaluate
         >>> texts = ["Lily had a red ball.", "One day a dog ran."]
         >>> policies = [FixedLayer(4), FixedLayer(8), Patience(2), Patience(5)]
         >>> found = compare(evaluate(satlens.load_model("tiny"), texts, policies), draws=50)

@@ -78,7 +78,7 @@ def generate(
 
     Example:
         >>> import satlens
-        >>> from satlens.exits import FixedLayer, generate
+        >>> from satlens.exits import FixedLayer
         >>> made = generate(
         ...     satlens.load_model("tiny"), "Lily had a red ball.", FixedLayer(11), max_new_tokens=4
         ... )

@@ -136,7 +136,7 @@ def report(
         >>> found = report(satlens.load_model("tiny"), texts[:8], texts[8:12], points=3, tokens=500,
         ...                untrained_seeds=0, draws=20)
         >>> sorted(found.studies), [verdict["id"] for verdict in found.verdicts][-1]
-        (['logit', 'shortcut'], 'shortcut_saves_layers')
+        (['logit', 'shortcut'], 'shortcut_saves_layers_as_published')
     """
     _check(points, epsilons, delta, tokens, untrained_seeds, draws, margin)
     model = wrap(model)

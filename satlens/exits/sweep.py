@@ -54,7 +54,7 @@ def sweep(
 
     Example:
         >>> import satlens
-        >>> from satlens.exits import Patience, sweep
+        >>> from satlens.exits import Patience
         >>> swept = sweep(satlens.load_model("tiny"), "Lily had a red ball.", Patience(), n=4)
         >>> swept[0]
         Patience(threshold=1, name='patience')
