@@ -44,7 +44,7 @@ training, held_out = stories[:14], stories[14:26]
 # %%
 # 2. One story by hand, with the recipe: each token leaves where the model is sure enough of it.
 tokens = model.to_tokens(stories[14])
-layer, logits = leave_by_softmax_response(model, tokens, threshold=0.8)
+layer, logits = leave_by_softmax_response(model, tokens, threshold=0.5)
 same = logits.argmax(-1) == model(tokens).argmax(-1)
 print(f"blocks used: {(layer + 1.0).mean():.1f} of {len(model.blocks)}")
 print(f"the full model's answer: {same.float().mean():.0%} of the tokens")

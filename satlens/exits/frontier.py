@@ -38,6 +38,8 @@ from satlens.exits.halves import QUALITIES, SAVINGS, Entry, Halves, signed
 from satlens.exits.result import Evaluation
 from satlens.resampling import DRAWS, LEVEL, Estimate, Intervals, bootstrap
 
+DIGITS = 12
+"""What is left of a difference of equals is rounding: it must not look like an effect."""
 GRID = 21
 """Savings at which a frontier is read."""
 LEVELS = (0.99, 0.95, 0.9)
@@ -153,7 +155,8 @@ def compare(
         parts = [signed(height, quality), signed(area, quality), gain, _pairs(area), _lead(area),
                  saved, np.moveaxis(_lead(np.moveaxis(saved, -1, -2)), -1, -2),
                  saved[..., :, None, :] - saved[..., None, :, :]]  # fmt: skip
-        return np.concatenate([part.reshape(*flat.shape[:-1], -1) for part in parts], axis=-1)
+        flattened = [part.reshape(*flat.shape[:-1], -1) for part in parts]
+        return np.concatenate(flattened, axis=-1).round(DIGITS)
 
     n = len(made)
     shapes = [

@@ -84,6 +84,18 @@ class Thresholded(ABC):
         return self.signal(peek) >= self.limit(peek)
 
 
+def top_two_gap(scores: Float[Tensor, "token output"]) -> Float[Tensor, " token"]:
+    """``p_1 - p_2``, float64, from ``p_2 / p_1`` and ``(1 - p_1) / p_1`` apart.
+
+    In float32 all that is surer than 1 - 6e-8 would be equally sure, and lenses are sure of much too early.
+    """
+    kind = torch.promote_types(scores.dtype, torch.float32)
+    top = scores.topk(2, dim=-1)
+    rest = scores.to(kind, copy=True).scatter_(1, top.indices[:, :1], -torch.inf).logsumexp(-1)
+    first, second = top.values.to(kind).unbind(-1)
+    return -torch.expm1((second - first).double()) / (1 + (rest - first).double().exp())
+
+
 @dataclass(frozen=True)
 class SoftmaxResponse(Thresholded):
     """Leave when the lens prefers its first answer to its second by this much probability.
@@ -112,8 +124,7 @@ class SoftmaxResponse(Thresholded):
         scores = peek.scores()
         if scores.shape[1] < 2:
             raise InputError(f"{self.name!r} compares two outputs; the model has one.")
-        p = scores.softmax(-1, dtype=torch.float32).topk(2, dim=-1).values
-        gap = p[:, 0] - p[:, 1]
+        gap = top_two_gap(scores)
         if self.mean_length is None:
             return gap
         return (gap - 0.1 * torch.exp(-4.0 * peek.pos / self.mean_length)) / 0.9

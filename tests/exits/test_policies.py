@@ -26,7 +26,7 @@ from tests.exits.toys import Probe
 def peek_of(resid, layer=0, before=None, scores=None, pos=None, memory=None, n_layers=6):
     resid = torch.as_tensor(resid, dtype=torch.float32)
     pos = torch.zeros(len(resid), dtype=torch.int64) if pos is None else torch.as_tensor(pos)
-    lens = (lambda h, at: torch.as_tensor(scores).float()) if scores is not None else None
+    lens = (lambda h, at: torch.as_tensor(scores)) if scores is not None else None
     return Peek(layer, n_layers, resid, before, pos, lens, {} if memory is None else memory)
 
 
@@ -128,7 +128,23 @@ class TestSoftmaxResponse:
     def test_by_hand(self):
         scores = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.8, 0.1]]).log()
         signal = SoftmaxResponse().signal(peek_of(torch.ones(2, 2), scores=scores))
-        torch.testing.assert_close(signal, torch.tensor([0.2, 0.7]))
+        torch.testing.assert_close(signal.float(), torch.tensor([0.2, 0.7]))
+
+    def test_it_tells_apart_what_is_nearly_sure(self):
+        """p_1 - p_2 of both is 1 in float32."""
+        scores = torch.tensor([[30.0, 0.0, 0.0], [33.0, 0.0, 0.0]])
+        signal = SoftmaxResponse().signal(peek_of(torch.ones(2, 2), scores=scores))
+        assert signal[0] < signal[1] < 1
+        assert 1 - float(signal[0]) == pytest.approx(3 * math.exp(-30), rel=1e-2)
+
+    def test_it_is_the_gap_of_the_softmax(self):
+        scores = torch.randn(50, 9, generator=torch.Generator().manual_seed(0)) * 5
+        for kind in (torch.float32, torch.float64, torch.bfloat16):
+            signal = SoftmaxResponse().signal(peek_of(torch.ones(50, 2), scores=scores.to(kind)))
+            p = scores.to(kind).double().softmax(-1).sort(descending=True).values
+            torch.testing.assert_close(signal, p[:, 0] - p[:, 1], rtol=1e-5, atol=1e-6)
+        tied = peek_of(torch.ones(2, 2), scores=torch.zeros(2, 4))
+        assert SoftmaxResponse().signal(tied).tolist() == [0, 0]
 
     def test_the_decaying_threshold_is_that_of_the_paper(self):
         rng = np.random.default_rng(0)
