@@ -23,6 +23,10 @@ from satlens.models.protocol import ResidualModel
 
 KINDS = ("norm1", "attention", "norm2", "mlp")
 """In the order in which a block runs them."""
+WORDS = {
+    "norm1": "norm before attention", "attention": "attention", "norm2": "norm before the MLP",
+    "mlp": "MLP",
+}  # fmt: skip
 
 NAMES = (
     ("ln1", "attn", "ln2", "mlp"),

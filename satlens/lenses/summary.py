@@ -26,6 +26,7 @@ from satlens.lenses.logit import LogitLens
 from satlens.lenses.quality import Quality, measure
 from satlens.lenses.regression import check_enough, check_rank, check_ridge
 from satlens.lenses.submodule_maps import SubmoduleMaps
+from satlens.lenses.submodules import WORDS
 from satlens.lenses.summary_tables import to_dict
 from satlens.lenses.tolerance import BY, method_name, tolerance
 from satlens.lenses.trainer import TunedLensTrainer
@@ -281,7 +282,7 @@ def _submodule_verdicts(quality: Quality, margin: float) -> list[dict[str, Any]]
             "attention_tolerates_best",
             "With linear maps in place of one kind of sub-module, the final top-1 is kept best where the "
             "kind is attention.",
-            f"precision@1 above that of {best}", ahead, margin, best,
+            f"precision@1 above that of the {WORDS[best]}", ahead, margin, WORDS[best],
         ),
         _judged(
             "attention_map_beyond_mean",

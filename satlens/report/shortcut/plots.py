@@ -25,7 +25,7 @@ def precision(results: Mapping[str, Any]) -> Chart | None:
 
 def kl(results: Mapping[str, Any]) -> Chart | None:
     """The divergence of each lens from the final output, by layer."""
-    return _by_layer(results, "kl", "nats")
+    return _by_layer(results, "kl", "nats", nulls=False)
 
 
 def r2(results: Mapping[str, Any]) -> Chart | None:
@@ -79,10 +79,13 @@ def saturation(results: Mapping[str, Any]) -> Chart | None:
     return made
 
 
-def _by_layer(results: Mapping[str, Any], measure: str, label: str) -> Chart | None:
+def _by_layer(
+    results: Mapping[str, Any], measure: str, label: str, nulls: bool = True
+) -> Chart | None:
     lines = {
         name: part(one, "test", measure, "by_layer") or []
         for name, one in shown_lenses(results).items()
+        if nulls or name not in NULLS
     }
     return _lines(results["layers"], lines, LENS_NAMES, label, {})
 

@@ -6,6 +6,7 @@ Everything is read from results (see `shortcut/schema.json`); nothing is compute
 from collections.abc import Mapping
 from typing import Any
 
+from satlens.lenses.submodules import WORDS
 from satlens.report.table import WIDTH, Table, cell, markdown, terminal
 from satlens.report.words import count, known, number, part
 
@@ -35,12 +36,7 @@ LENS_MEANING = {
 NULLS = ("mean", "shuffled")
 R2_FLOOR = -0.5
 """Pictures of r2 end here: far worse than the mean state is worse enough."""
-KIND_NAMES = {
-    "attention": "attention",
-    "mlp": "MLP",
-    "norm1": "norm before attention",
-    "norm2": "norm before the MLP",
-}
+KIND_NAMES = {kind: WORDS[kind] for kind in ("attention", "mlp", "norm1", "norm2")}
 
 
 def shown_lenses(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -151,15 +147,17 @@ def submodules_table(results: Mapping[str, Any]) -> Table:
             KIND_NAMES[kind], cell(precision["map"], 3), cell(precision["mean"], 3),
             cell(precision["gain"], 3, sign=True), _or_dash(part(one, "map", "kl", "by_run", "all", "value")),
         ))  # fmt: skip
-    layers = _list(found["layers"]) if found else ""
+    if not found:
+        return Table("Precision@1 with one kind of sub-module replaced", ("",), ())
+    layers = _list(found["layers"])
     note = (
         f"The model runs with linear maps (or with the mean output) in place of one kind of sub-module in "
         f"all blocks behind a layer; means over the layers {layers}. {count(found['tokens'], 'token')} of "
         f"{count(found['documents'] or 0, 'held-out document')}. Over it: what a map gives beyond a constant "
-        "in the part's place. No KL: states overflow behind some layer (see the notes)."
-        if found
-        else ""
+        "in the part's place."
     )
+    if any(row[-1] == "-" for row in rows):
+        note += " No KL (-): states overflow behind some layer, see the notes."
     return Table("Precision@1 with one kind of sub-module replaced",
                  ("", "linear map", "mean output", "over it", "KL map"), tuple(rows), note,
                  left=1)  # fmt: skip
