@@ -1,7 +1,9 @@
 """What a call gives, and what it computes."""
 
 import math
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +54,13 @@ def test_text_tokens_and_layers_of_the_bundled_model(tiny_host):
     assert list(frame) == ["prompt", "step", "pos", "token", "exit_layer", "drafted", "text"]
     assert "".join(frame.text[frame.prompt == 0]) == made.text[0]
     assert frame.pos[0] == len(made.prompts[0])
+
+
+def test_the_example_of_the_documentation_prints_what_it_shows(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "generation.md").read_text(encoding="utf-8")
+    code, shown = re.findall(r"```(?:python|text)\n(.*?)```", page, re.DOTALL)[:2]
+    exec(code, {})
+    assert capsys.readouterr().out == shown
 
 
 def test_the_bundled_model_writes_what_transformers_writes(tiny_host):
