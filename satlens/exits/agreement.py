@@ -207,8 +207,9 @@ def _fit(x: Float[ndarray, "n d"], y: Bool[ndarray, " n"], C: float) -> tuple[nd
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said in ``about``
         regression.fit(scaler.transform(x).astype(np.float32), y)
-    converged = int(regression.n_iter_[0]) < MAX_ITER
-    return regression.coef_[0] / scaler.scale_, regression.intercept_[0], scaler.mean_, converged
+    converged = int(np.max(regression.n_iter_)) < MAX_ITER
+    bias = float(np.ravel(regression.intercept_)[0])
+    return regression.coef_[0] / scaler.scale_, bias, scaler.mean_, converged
 
 
 @dataclass(frozen=True)
