@@ -36,7 +36,7 @@ class Exits:
 
     resid: Float[Tensor, "row d"]
     layer: Int[Tensor, " row"]
-    groups: tuple[tuple[int, Int[Tensor, " some"] | None], ...]
+    groups: tuple[tuple[int, Tensor | None], ...]
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,13 @@ class Answers:
     def __init__(self, lens: Lens | Any, method: str, sampling: Sampling | None) -> None:
         self.scan, self.sampling = Scan(lens, method, few=True), sampling
         self.lens = self.scan.lens
+        self.features = self.lens.features if isinstance(self.lens, LinearLens) else None
 
     def greedy(self, left: Exits) -> Int[Tensor, " row"]:
         """The token before all others."""
-        if self.scan.static is None or not isinstance(self.lens, LinearLens):
+        if self.scan.static is None or self.features is None:
             return top_ids(self._by_group(left, self.lens.scores), 1)[:, 0]
-        x = self._by_group(left, self.lens.features)
+        x = self._by_group(left, self.features)
         rows = LinearRows(x[None], self.scan.static.bounds)
         if self.scan.kind == "float32":  # one product and its largest number: nothing to screen
             return rows.top(0, 1)[:, 0]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,14 +67,8 @@ class Linear:
         return self.product(x, self.weight, self.bias)
 
 
-class Project(Protocol):
-    """Queries of the first rows, keys and values of all, head by head."""
-
-    def __call__(  # noqa: D102
-        self, x: Float[Tensor, "some d"], queries: int
-    ) -> tuple[
-        Float[Tensor, "first head e"], Float[Tensor, "some kv e"], Float[Tensor, "some kv e"]
-    ]: ...
+Project = Callable[[Tensor, int], tuple[Tensor, Tensor, Tensor]]
+"""``(x [some, d], first) -> q [first, head, e], k [some, kv, e], v [some, kv, e]``."""
 
 
 @dataclass(frozen=True, eq=False)

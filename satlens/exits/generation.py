@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 
@@ -29,10 +28,10 @@ class Generation:
         settings: what repeats the call.
     """
 
-    tokens: tuple[Int[Tensor, " new"], ...]
-    exit_layer: tuple[Int[Tensor, " new"], ...]
+    tokens: tuple[Tensor, ...]
+    exit_layer: tuple[Tensor, ...]
     drafted: tuple[Tensor, ...]
-    prompts: tuple[Int[Tensor, " pos"], ...]
+    prompts: tuple[Tensor, ...]
     text: tuple[str, ...] | None
     n_layers: int
     blocks: int
@@ -52,7 +51,7 @@ class Generation:
         return iter(self.tokens)
 
     @property
-    def sequences(self) -> tuple[Int[Tensor, " pos"], ...]:
+    def sequences(self) -> tuple[Tensor, ...]:
         """Prompt and new ids."""
         pairs = zip(self.prompts, self.tokens, strict=True)
         return tuple(torch.cat([prompt, new]) for prompt, new in pairs)

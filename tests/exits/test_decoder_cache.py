@@ -10,7 +10,7 @@ def cache(rows: int = 4, layers: int = 3) -> Cache:
 
 
 def resid(*values: float) -> torch.Tensor:
-    return torch.tensor(values)[:, None].expand(-1, 5).clone()
+    return torch.tensor(values, dtype=torch.float32)[:, None].expand(-1, 5).clone()
 
 
 def test_what_is_due_is_that_of_the_rows_that_read():
