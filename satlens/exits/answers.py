@@ -97,7 +97,7 @@ def generators(seed: int | Sequence[int], prompts: int) -> list[torch.Generator]
     Raises:
         InputError: no whole numbers, negative ones, or another number of them than of prompts.
     """
-    if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str):
+    if isinstance(seed, Sequence) and not isinstance(seed, str):
         seeds = [(own, 0) for own in seed]
     else:
         seeds = [(seed, i) for i in range(prompts)]

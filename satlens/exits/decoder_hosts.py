@@ -41,7 +41,13 @@ def decoder_of(model: ResidualModel) -> Decoder:
     inside = host.original_model if "TransformerBridge" in names else host
     for name in (base.__name__ for base in type(inside).__mro__):
         if name in FAMILIES:
-            return FAMILIES[name](inside)
+            try:
+                return FAMILIES[name](inside)
+            except AttributeError as cause:
+                raise ModelError(
+                    f"The blocks of {model.name} are not those of a {name}: {cause}. generate reads the "
+                    "weights of plain modules; use the model's own generate."
+                ) from cause
     raise ModelError(
         f"generate does not know the blocks of {type(inside).__name__}. It knows HookedTransformer, and as "
         f"Hugging Face models or bridges of them {', '.join(FAMILIES)}."
@@ -56,13 +62,23 @@ def inner(module: nn.Module) -> nn.Module:
 
 
 def linear(module: nn.Module) -> Linear:
-    """A linear layer, or Hugging Face's Conv1D, which keeps its weight the other way round."""
+    """A linear layer, or Hugging Face's Conv1D, which keeps its weight the other way round.
+
+    Raises:
+        ModelError: a layer of another kind, such as a quantised one or one with an adapter.
+    """
     module = inner(module)
+    turned = type(module).__name__ == "Conv1D"
+    if not (turned or type(module) is nn.Linear) or not module.weight.is_floating_point():
+        kind = type(module)
+        raise ModelError(
+            f"generate knows linear layers of torch.nn.Linear and Conv1D in floating point, and found a "
+            f"{kind.__module__}.{kind.__name__} in their place. Use the model's own generate."
+        )
     bias = None if module.bias is None else module.bias.detach()
     weight = taken(module)
     if weight is not None:
         return Linear(weight, bias, product)
-    turned = type(module).__name__ == "Conv1D"
     weight = module.weight.detach()
     return Linear(weight.T if turned else weight, bias)
 

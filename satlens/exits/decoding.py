@@ -119,7 +119,7 @@ class Stepper:
                 groups.append((layer, at.rows))
                 _put(out, at.rows, h)
                 break
-            leave = self._ask(policy, layer, h, before, at, memory)
+            leave = self._ask(policy, layer, h, before, at, memory).to(h.device)
             before = h
             going = leave.nonzero()
             if not len(going):

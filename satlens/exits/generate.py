@@ -53,7 +53,8 @@ def generate(
 
     Args:
         model: a host or a `ResidualModel`: HookedTransformer, or GPT-2, GPT-NeoX, Llama, Mistral, Qwen2 or
-            Qwen3 as a TransformerBridge or a Hugging Face model.
+            Qwen3 as a TransformerBridge or a Hugging Face model. A host is checked anew at every call; for
+            many, give ``satlens.wrap(host)``.
         prompts: what `satlens.detect` reads: a text, texts, lists of ids, or a tokenizer's output.
         policy: a `satlens.exits.Policy`; None never leaves.
         max_new_tokens: at most so many for each prompt.
@@ -103,7 +104,8 @@ def generate(
         "model": model.name, "policy": None if policy is None else name_of(policy),
         "lens": answers.lens.name, "max_new_tokens": max_new_tokens, "do_sample": do_sample,
         "temperature": temperature, "top_k": top_k, "top_p": top_p,
-        "seed": seed if isinstance(seed, int) else list(seed), "eos_token_id": sorted(ends),
+        "seed": [int(one) for one in seed] if isinstance(seed, Sequence) else int(seed),
+        "eos_token_id": sorted(ends),
         "verify": verify, "batch_size": batch_size,
     }  # fmt: skip
     return job.result(model, rows, made, settings)

@@ -186,6 +186,31 @@ def test_a_forward_of_ones_own_is_noticed():
     generate(model, [[1, 2]], max_new_tokens=2)
 
 
+def test_layers_of_other_kinds_are_refused():
+    class Adapted(torch.nn.Linear):
+        """Adds to what it multiplies."""
+
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    made = random_hf("llama")
+    attn = made.model.layers[1].self_attn
+    attn.o_proj = Adapted(32, 32, bias=False).eval()
+    with pytest.raises(ModelError, match="floating point, and found a .*Adapted in their place"):
+        generate(made, [[1, 2]])
+    del attn.o_proj
+    attn.o_proj = torch.nn.Identity()
+    with pytest.raises(ModelError, match="found a torch.nn.modules.linear.Identity"):
+        generate(made, [[1, 2]])
+    made = random_hf("llama")
+    mlp = made.model.layers[0].mlp
+    up = mlp.up_proj
+    mlp.forward = lambda x: mlp.down_proj(mlp.act_fn(mlp.gate_proj(x)) * up(x))
+    del mlp.up_proj
+    with pytest.raises(ModelError, match="are not those of a LlamaForCausalLM: .*up_proj"):
+        generate(made, [[1, 2]])
+
+
 @pytest.mark.parametrize("name", HOSTS)
 def test_hooks_on_the_host_are_refused(name):
     model = satlens.wrap(HOSTS[name]())
