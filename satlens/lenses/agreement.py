@@ -29,7 +29,7 @@ class FullOutput:
 
     Attributes:
         logits: f. log_p, p: of its softmax, in float32 at least.
-        certainty: ``sum p log p``.
+        certainty: ``sum p log p``, on the CPU.
         highest: the highest logits, one more than the largest k.
     """
 
@@ -51,7 +51,7 @@ class FullOutput:
         log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
         p = log_p.exp()
         # An output that is ruled out (-inf) adds nothing.
-        certainty = torch.where(p > 0, p * log_p, 0.0).sum(-1, dtype=torch.float64)
+        certainty = exact_sum(torch.where(p > 0, p * log_p, 0.0))
         highest = logits.topk(min(max(TOPS) + 1, logits.shape[1]), dim=1).values
         return FullOutput(logits, log_p, p, certainty, highest)
 
@@ -73,7 +73,7 @@ class FullOutput:
 def agreement(
     scores: Float[Tensor, "token output"], full: FullOutput | Float[Tensor, "token output"]
 ) -> Float[Tensor, "token measure"]:
-    """The measures of every token, float64.
+    """The measures of every token, float64 on the CPU.
 
     Example:
         >>> full = torch.tensor([[3.0, 2.0, 1.0]])
@@ -87,8 +87,16 @@ def agreement(
     lost = ~best[:, 0].isfinite()  # NaN and overflow are the largest
     z = z - best  # small where p is large, so that the two sums lose little to each other
     terms = torch.where(full.p > 0, full.p * z, 0.0) if bool(torch.isinf(z).any()) else full.p * z
-    kl = full.certainty - terms.sum(-1, dtype=torch.float64) + z.logsumexp(-1).double()
-    surprisal = -full.log_p.gather(1, top[:, None])[:, 0].double()
+    kl = full.certainty - exact_sum(terms) + z.logsumexp(-1).cpu().double()
+    surprisal = -full.log_p.gather(1, top[:, None])[:, 0].cpu().double()
+    before, lost = before.cpu(), lost.cpu()
     columns = [((before < k) & ~lost).double() for k in TOPS]
     columns += [torch.where(lost, torch.nan, one) for one in (surprisal, kl)]
     return torch.stack(columns, 1)
+
+
+def exact_sum(values: Float[Tensor, "token output"]) -> Float[Tensor, " token"]:
+    """Along the outputs in float64, where the device has it; the result is on the CPU."""
+    if values.device.type == "mps":
+        return values.sum(-1).cpu().double()
+    return values.sum(-1, dtype=torch.float64).cpu()

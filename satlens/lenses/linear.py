@@ -20,7 +20,7 @@ from torch import Tensor
 from satlens.errors import InputError
 from satlens.lenses.identity import ModelIdentity
 from satlens.lenses.transported import TransportedLens, check_layer, check_width
-from satlens.models import wrap
+from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel
 
 
@@ -146,9 +146,21 @@ class LinearShortcut(TransportedLens):
             InputError: fewer states than coordinates without ridge; unusable settings or inputs.
         """
         from satlens.lenses.fitter import ShortcutFitter, check_shape
+        from satlens.lenses.regression import check_enough
 
-        check_shape(ridge, rank, shared, wrap(model).d_model)
+        model = wrap(model)
+        check_shape(ridge, rank, shared, model.d_model)
         fitter = ShortcutFitter(model, pairs=pairs)
+        batches = (
+            inputs
+            if isinstance(inputs, Batches)
+            else model.batches(inputs, batch_size, include_bos)
+        )
+        if isinstance(batches, Batches):
+            i, j = fitter.pairs[0]
+            if shared != "map":  # before a forward pass is paid for
+                check_enough(batches.n_tokens, model.d_model, ridge, intercept, f"layer {i} to {j}")
+            inputs = batches
         fitter.fit(inputs, batch_size=batch_size, include_bos=include_bos, progress=progress)
         return fitter.shortcut(
             ridge=ridge, intercept=intercept, rank=rank, shared=shared, residual=residual

@@ -251,6 +251,13 @@ def measure(
     )
 
 
+def difference(
+    state: Float[Tensor, "token d"], final: Float[Tensor, "token d"]
+) -> Float[Tensor, "token d"]:
+    """``state - final`` in float64, on the CPU."""
+    return state.cpu().double() - final.cpu().double()
+
+
 @torch.no_grad()
 def read_into(
     sums: QualitySums, model: ResidualModel, states: States, lenses: Mapping[str, Lens]
@@ -264,7 +271,7 @@ def read_into(
         for name, lens in lenses.items():
             for layer in sums.layers:
                 scores, state = _read(model, lens, resid[layer], layer)
-                error = None if state is None else state.double() - resid[-1].double()
+                error = None if state is None else difference(state, resid[-1])
                 sums.add(name, layer, doc, scores, full, error)
 
 

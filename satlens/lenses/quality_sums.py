@@ -25,6 +25,7 @@ class QualitySums:
         methods, layers: what is measured, and behind which layers.
         documents: numbers of the documents, ascending, if they are known before: each has then a unit
             of its own where there are no more than `UNITS`.
+        units: how many there are.
         tokens: ``[unit]``. agreed: ``[method, layer, unit, measure]``.
         error: ``[method, layer, unit, d]`` squared errors of the final state; NaN for a method that
             gives no state, or states that are not finite.
@@ -42,21 +43,23 @@ class QualitySums:
     lost: Float[ndarray, "method layer"] = field(init=False)
     final: Float[ndarray, "unit d"] = field(init=False)
     squares: Float[ndarray, "unit d"] = field(init=False)
+    units: int = field(init=False)
     reference: Float[Tensor, " d"] | None = None
     rounding: float = 0.0
 
     def __post_init__(self) -> None:
-        grid = (len(self.methods), len(self.layers), UNITS)
-        self.tokens = np.zeros(UNITS)
+        self.units = UNITS if self.documents is None else min(UNITS, len(self.documents))
+        grid = (len(self.methods), len(self.layers), self.units)
+        self.tokens = np.zeros(self.units)
         self.agreed = np.zeros((*grid, len(MEASURES)))
         self.error = np.zeros((*grid, self.d))
         self.lost = np.zeros(grid[:2])
-        self.final, self.squares = np.zeros((UNITS, self.d)), np.zeros((UNITS, self.d))
+        self.final, self.squares = np.zeros((2, self.units, self.d))
 
     def count(self, doc: Int[Tensor, " token"], final: Float[Tensor, "token d"]) -> None:
         """The tokens of one batch, and their final states; once a batch, before `add`."""
         self.rounding = max(self.rounding, torch.finfo(final.dtype).eps)
-        unit, final = self._unit(doc), final.double()
+        unit, final = self._unit(doc), final.cpu().double()
         if self.reference is None:  # of the size of the states, so that squares lose nothing to it
             self.reference = final.mean(0)
         centred = final - self.reference
@@ -81,23 +84,23 @@ class QualitySums:
         if error is None:
             self.error[at] = np.nan
         else:
-            squared = error.double() ** 2
+            squared = error.cpu().double() ** 2
             _into(self.error[at], unit, torch.where(squared.isfinite(), squared, torch.nan))
 
     def varies(self) -> Float[ndarray, " d"]:
         """Whether each coordinate of y varies by more than its rounding over all tokens."""
         n, y, squares = (part.sum(0) for part in (self.tokens, self.final, self.squares))
-        size = np.zeros(self.d) if self.reference is None else self.reference.abs().cpu().numpy()
+        size = np.zeros(self.d) if self.reference is None else self.reference.abs().numpy()
         return squares - y**2 / max(n, 1) > n * (self.rounding * size) ** 2
 
     def _unit(self, doc: Int[Tensor, " token"]) -> Int[Tensor, " token"]:
         if self.documents is None:
-            return doc.cpu() % UNITS
-        return torch.from_numpy(np.searchsorted(self.documents, doc.cpu().numpy())) % UNITS
+            return doc.cpu() % self.units
+        return torch.from_numpy(np.searchsorted(self.documents, doc.cpu().numpy())) % self.units
 
 
 def _into(sums: ndarray, unit: Int[Tensor, " token"], values: Tensor) -> None:
     """Add the rows of ``values`` to the units they belong to."""
     total = torch.zeros(sums.shape, dtype=torch.float64)
-    total.index_add_(0, unit, values.cpu())
+    total.index_add_(0, unit, values)
     sums += total.numpy()

@@ -19,7 +19,7 @@ from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.lenses.agreement import FullOutput
 from satlens.lenses.documents import documents_of
-from satlens.lenses.quality import ROWS, Quality
+from satlens.lenses.quality import ROWS, Quality, difference
 from satlens.lenses.quality_sums import QualitySums
 from satlens.lenses.submodule_maps import SubmoduleMaps
 from satlens.models import Batches, wrap
@@ -119,6 +119,6 @@ def _read(
         with maps.replaced(kind, layer + 1, by=by):
             changed = model.states(batch, logits=False).resid[-1]
         for rows, own in zip(chunks, full, strict=True):
-            error = changed[rows].double() - final[rows].double()
+            error = difference(changed[rows], final[rows])
             scores = model.readout(changed[rows])
             sums.add(method_name(kind, by), layer, states.doc[rows], scores, own, error)

@@ -127,7 +127,8 @@ class TunedLensTrainer:
         # sum p log (p / q) = sum p log p - sum p z + log sum exp z
         kl = z.logsumexp(-1) - (final.p * z).sum(-1)
         grads = torch.autograd.grad(kl.mean(), (weight, bias))
-        return float((final.certainty + kl.detach()).mean()), *grads
+        loss = float(final.certainty.mean()) + float(kl.detach().cpu().double().mean())
+        return loss, *grads
 
     def _tokens(self, n: int) -> Int[Tensor, " chosen"]:
         if self.tokens is None or n <= self.tokens:

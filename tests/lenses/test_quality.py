@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 
 import satlens
-from satlens.errors import InputError
+from satlens.errors import InputError, NumericsError
 from satlens.lenses import LinearShortcut, LogitLens, ShortcutFitter, measure, split_documents
 from satlens.lenses.agreement import MEASURES, TOPS, FullOutput, agreement
 from satlens.lenses.quality_sums import UNITS, QualitySums
@@ -211,10 +211,31 @@ def test_memory_does_not_grow_with_the_documents_and_each_is_of_one_unit():
         full = FullOutput.of(torch.randn(len(doc), 3))
         sums.add("m", 0, doc, torch.randn(len(doc), 3), full, None)
         sizes.append(sums.agreed.nbytes + sums.error.nbytes + sums.final.nbytes)
-        assert (sums.tokens > 0).sum() == min(documents, UNITS)
+        assert (sums.tokens > 0).sum() == min(documents, UNITS) == sums.units
         assert (sums.tokens[sums.tokens > 0] % 2 == 0).all()
         assert np.isnan(satlens.lenses.Quality(sums).estimate("m", "r2").value[0])
-    assert len(set(sizes)) == 1
+    assert sizes[0] < sizes[1] == sizes[2]
+
+
+def test_scores_that_are_not_finite_name_nothing():
+    full = torch.randn(4, 9, generator=torch.manual_seed(0))
+    scores = full.clone()
+    scores[1, 3], scores[2] = torch.nan, torch.inf
+    found = agreement(scores, full)
+    assert found[[0, 3], 0].tolist() == [1, 1] and found[[1, 2], :3].sum() == 0
+    assert found[[1, 2], 3:].isnan().all() and not found[[0, 3]].isnan().any()
+    sums = QualitySums(("m",), (0,), 2)
+    doc = torch.arange(4)
+    sums.count(doc, torch.randn(4, 2))
+    sums.add("m", 0, doc, scores, FullOutput.of(full), torch.tensor([[0.0, torch.inf]] * 4))
+    found = satlens.lenses.Quality(sums)
+    assert sums.lost.tolist() == [[2]] and found.estimate("m", "precision@1").value[0] == 0.5
+    assert np.isnan(found.estimate("m", "kl").value[0])
+    assert np.isnan(found.estimate("m", "r2").value[0])
+    with pytest.raises(NumericsError, match="NaN in the model's own output at 1 of 4 positions"):
+        FullOutput.of(
+            torch.where(torch.eye(4, 9) * (torch.arange(4) == 2)[:, None] > 0, torch.nan, full)
+        )
 
 
 class OnlyScores:

@@ -121,6 +121,27 @@ def test_a_host_without_sub_modules_and_states_without_all_directions_are_notes(
     assert "fewer than d = 8 directions (layer 0: 7" in notes
 
 
+def test_states_that_overflow_are_a_note_and_count_as_not_told(monkeypatch):
+    host = random_hf("llama", layers=4, d=16, vocab=40)
+    fit = satlens.lenses.SubmoduleMaps.fit
+
+    def blown_up(*args, **kw):
+        maps = fit(*args, **kw)
+        for one in maps.maps.values():
+            one.factors[0].fill_(1e38)  # a few of them are more than float32 holds
+        return maps
+
+    monkeypatch.setattr("satlens.lenses.summary.SubmoduleMaps.fit", blown_up)
+    found = report(host, random_ids(40, [30] * 20), tuned_steps=0, submodule_tokens=60, draws=50)
+    assert any(
+        "mlp replaced behind layer 0, 1, 2: the states of up to 60 of 60 tokens overflow" in note
+        for note in found.notes
+    )
+    said = plain(found.to_dict())["submodules"]["kinds"]["mlp"]["map"]
+    assert said["precision@1"]["by_run"]["all"]["value"] == 0
+    assert said["kl"]["by_run"]["all"] == {"value": None, "ci": None}
+
+
 def test_runs_of_layers():
     assert runs_of(list(range(15))) == {
         "early": (0, 1, 2, 3, 4), "middle": (5, 6, 7, 8, 9), "late": (10, 11, 12, 13, 14),
