@@ -1,4 +1,4 @@
-"""The parts of a run on a small random model: what they write, and how they refuse."""
+"""`satlens probe`, `patch`, `shortcut`, `exits`, `rerank` on a small model: what they write, how they refuse."""
 
 import dataclasses
 import html
@@ -20,17 +20,20 @@ from satlens.cli import main
 from satlens.report.validate import plain, schema
 from satlens.runs import (
     AuditSettings,
+    ExitsSettings,
     PatchSettings,
     ProbeSettings,
     RerankSettings,
     ShortcutSettings,
     run_audit,
+    run_exits,
     run_patch,
     run_probe,
     run_rerank,
     run_shortcut,
 )
 from satlens.runs.folder import place
+from satlens.saturation.detect import stream
 from satlens.survey import read_corpus
 
 PROBE = dict(max_tokens=600, min_states=8, per_cell=30, folds=2, draws=1)
@@ -40,18 +43,24 @@ PATCH = dict(
 SHORTCUT = dict(
     max_tokens=600, k=3, rank=4, tuned_steps=2, submodule_tokens=60, submodule_layers=2, test_share=0.4,
 )  # fmt: skip
+EXITS = dict(
+    max_tokens=600, points=3, fit_tokens=200, min_states=5, per_cell=30, epsilons=(0.5,), delta=0.5,
+    untrained_seeds=0,
+)  # fmt: skip
 RERANK = dict(max_tokens=600, folds=2, draws=1, null_tokens=100, shuffles=19)
 WRITTEN = {
     "probe": {"results.json", "settings.yaml", "probe.safetensors", "probe.json", "figures"},
     "patch": {"results.json", "settings.yaml", "effects.parquet", "figures"},
     "shortcut": {"results.json", "settings.yaml", "shortcut.safetensors", "shortcut.json",
                  "tuned.safetensors", "tuned.json", "figures"},
+    "exits": {"results.json", "settings.yaml", "policies.parquet", "figures"},
     "rerank": {"results.json", "settings.yaml", "reranker.safetensors", "reranker.json", "tokens.parquet",
                "figures"},
 }  # fmt: skip
 KINDS = {
     "probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH),
-    "shortcut": (ShortcutSettings, SHORTCUT), "rerank": (RerankSettings, RERANK),
+    "shortcut": (ShortcutSettings, SHORTCUT), "exits": (ExitsSettings, EXITS),
+    "rerank": (RerankSettings, RERANK),
 }  # fmt: skip
 
 
@@ -60,7 +69,8 @@ def asked(verb, model, corpus, **change):
     return kind(str(model), corpus=str(corpus), **(values | change))
 
 
-RUN = {"probe": run_probe, "patch": run_patch, "shortcut": run_shortcut, "rerank": run_rerank}
+RUN = {"probe": run_probe, "patch": run_patch, "shortcut": run_shortcut, "exits": run_exits,
+       "rerank": run_rerank}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +104,8 @@ def direct(verb, model, corpus, results):
     """The same question asked of the library, with the texts themselves."""
     model = satlens.load_model(model)
     texts = list(read_corpus(corpus).documents[: results["corpus"]["documents"]])
+    if verb == "exits":
+        return direct_exits(satlens.wrap(model), texts)
     settings = dataclasses.asdict(asked(verb, "", ""))
     for name in ("model", "corpus", "max_tokens", "separator", "batch_size"):
         settings.pop(name)
@@ -102,6 +114,28 @@ def direct(verb, model, corpus, results):
     if verb == "shortcut":
         settings.pop("k")  # of the saturation layers, which a lens knows nothing of
     return modules[verb].report(model, texts, **settings)
+
+
+def direct_exits(model, texts):
+    """Documents dealt by hand, and the probe fitted on one part of them."""
+    own = asked("exits", "", "")
+    held_out, training = satlens.lenses.split_documents(
+        model.batches(texts, 8), own.test_share, own.seed
+    )
+
+    def fit_stage(model, batches):
+        sampler = satlens.probes.StageSampler(per_cell=own.per_cell, seed=own.seed)
+        for states, events in stream(model, batches, k=own.k):
+            features = satlens.probes.final_features(states.logits, own.k)
+            sampler.update(states.resid, events, features)
+        found = sampler.finish().balanced(own.stages, own.min_states)
+        probe = satlens.StageProbe().fit(found.state, found.stage, found.layer)
+        return satlens.exits.StageExit(probe, first=int(found.layer.min()))
+
+    return satlens.exits.report(
+        model, training, held_out, fit_stage=fit_stage, points=own.points, epsilons=own.epsilons,
+        delta=own.delta, tokens=own.fit_tokens, untrained_seeds=own.untrained_seeds, seed=own.seed,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", RUN)
@@ -164,6 +198,18 @@ def test_the_saved_lenses_are_those_of_the_results(runs, settling, corpus):
         satlens.LinearShortcut.load(out / "shortcut" / "shortcut", satlens.load_model("tiny"))
 
 
+def test_the_table_of_policies_holds_the_points_of_the_results(runs):
+    out, _ = runs
+    results, frame = results_of(out, "exits"), pd.read_parquet(out / "exits" / "policies.parquet")
+    assert set(frame.study) == set(results["studies"])
+    for name, study in results["studies"].items():
+        own = frame[frame.study == name].set_index(["policy", "threshold"])
+        for point in study["points"]:
+            row = own.loc[(point["policy"], point["threshold"])]
+            assert row.agreement == point["agreement"]["value"]
+            assert [row.compute_saved_low, row.compute_saved_high] == point["compute_saved"]["ci"]
+
+
 @pytest.mark.parametrize("verb", RUN)
 def test_a_run_repeats_from_its_settings(runs, tmp_path, verb, capsys):
     out, texts = runs
@@ -186,7 +232,10 @@ def test_an_audit_joins_and_its_repetition_keeps_the_others(runs, settling, corp
     run_audit(audit, out)
     run_audit(audit, out, overwrite=True)
     page = (out / "report.html").read_text()
-    assert "satlens audit · probe · patch · shortcut · rerank" in page and 'id="heatmap"' in page
+    assert (
+        "satlens audit · probe · patch · shortcut · exits · rerank" in page
+        and 'id="heatmap"' in page
+    )
     assert "read different texts" in page
     for verb in RUN:
         assert results_of(out, verb) == results_of(runs[0], verb)
@@ -227,6 +276,10 @@ def test_the_arguments_reach_the_run(settling, corpus, tmp_path):
         ("shortcut", {"--test-share": "1.5"}, "between 0 and 1, got 1.5"),
         ("shortcut", {"--max-tokens": "30"}, "need at least two different ones"),
         ("shortcut", {"--ridge": "-1"}, "ridge must be a number of at least 0"),
+        ("exits", {"--points": "1"}, "points must be at least 2, got 1"),
+        ("exits", {"--test-share": "1.5"}, "between 0 and 1, got 1.5"),
+        ("exits", {"--epsilons": "1.5"}, "epsilons must lie between 0 and 1, got 1.5"),
+        ("exits", {"--delta": "0"}, "delta must lie between 0 and 1, got 0"),
         ("rerank", {"--k": "300"}, "k=300 leaves none of 300 outputs"),
         ("rerank", {"--gap": "6"}, "gap must be 1 .. 5 layers before the end, got 6"),
         ("rerank", {"--folds": "40"}, "40 folds need at least 40 documents"),

@@ -10,6 +10,7 @@ from satlens.cli.main import VERBS
 from satlens.errors import InputError
 from satlens.runs import (
     AuditSettings,
+    ExitsSettings,
     PatchSettings,
     ProbeSettings,
     RerankSettings,
@@ -23,6 +24,7 @@ ASKED = [
     PatchSettings("tiny", offsets=(-1, 0, 2), alphas=(1.0, 2.5), across=False, gap=4),
     PatchSettings("tiny"),
     ShortcutSettings("tiny", ridge=0.01, rank=3, intercept=True, tuned_steps=0),
+    ExitsSettings("tiny", points=4, epsilons=(0.3,), delta=0.2, test_share=0.25),
     RerankSettings("tiny", gap=3, C=0.5, null_tokens=0),
 ]
 
@@ -58,6 +60,8 @@ def test_a_whole_number_is_a_number(tmp_path):
         (ProbeSettings, "folds: 1", "folds must be at least 2, got 1"),
         (ProbeSettings, "null_tokens: 5", r"holds \['model', 'null_tokens'\]; probe settings want"),
         (ShortcutSettings, "submodule_layers: 0", "submodule_layers must be at least 1, got 0"),
+        (ExitsSettings, "points: 1", "points must be at least 2, got 1"),
+        (ExitsSettings, "epsilons: 0.1", "epsilons must be a list of float, found 0.1"),
         (RerankSettings, "shuffles: 0", "shuffles must be at least 1, got 0"),
         (AuditSettings, "stages: 3", r"holds \['model', 'stages'\]; audit settings want"),
     ],
@@ -70,7 +74,7 @@ def test_settings_of_another_verb_or_type_are_refused(tmp_path, kind, text, mess
 
 KINDS = {
     "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings,
-    "shortcut": ShortcutSettings, "rerank": RerankSettings,
+    "shortcut": ShortcutSettings, "exits": ExitsSettings, "rerank": RerankSettings,
 }  # fmt: skip
 
 
