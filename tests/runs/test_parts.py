@@ -1,4 +1,4 @@
-"""`satlens probe`, `patch`, `shortcut`, `exits`, `rerank` on a small model: what they write, how they refuse."""
+"""`satlens probe`, `patch`, `shortcut`, `exits`, `rerank` on a small model: what they write and refuse."""
 
 import dataclasses
 import html
