@@ -1,6 +1,6 @@
 """A residual state -> output scores."""
 
-from satlens.lenses.base import Lens, LinearLens
+from satlens.lenses.base import Lens, LinearLens, check_model
 from satlens.lenses.documents import split_documents
 from satlens.lenses.fitter import ShortcutFitter
 from satlens.lenses.linear import LinearMap, LinearShortcut
@@ -24,6 +24,7 @@ __all__ = [
     "SubmoduleMaps",
     "TunedLens",
     "TunedLensTrainer",
+    "check_model",
     "measure",
     "report",
     "split_documents",

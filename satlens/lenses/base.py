@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from satlens.errors import InputError
+from satlens.models.protocol import ResidualModel
 from satlens.models.readout import Head
 
 
@@ -43,3 +45,17 @@ class LinearLens(Lens, Protocol):
     def head(self) -> Head | None:
         """The map; None if it cannot be told at the moment, and `scores` is all there is."""
         ...
+
+
+def check_model(lens: Lens, model: ResidualModel) -> None:
+    """Refuse a lens that says it is of another model: its numbers would mean nothing.
+
+    Raises:
+        InputError: the host of ``lens.model``, if it has one, is another.
+    """
+    own = getattr(lens, "model", None)
+    if isinstance(own, ResidualModel) and own.host is not model.host:
+        raise InputError(
+            f"The lens {lens.name!r} reads the states of {own.name}, and was given beside another model, "
+            f"{model.name}. Fit it on that one, or load it with that one."
+        )

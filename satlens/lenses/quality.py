@@ -25,7 +25,7 @@ from tqdm import tqdm
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.lenses.agreement import MEASURES, FullOutput
-from satlens.lenses.base import Lens
+from satlens.lenses.base import Lens, check_model
 from satlens.lenses.documents import documents_of
 from satlens.lenses.logit import LogitLens
 from satlens.lenses.quality_sums import QualitySums
@@ -149,10 +149,8 @@ class Quality:
         there = self.sums.varies()
         of_each = [sign * self.sums.error[row, at].mean(0) for row, sign in rows]
         error = np.stack(of_each).sum(0)[:, there]
-        constant, d = sum(sign for _, sign in rows), int(there.sum())
+        constant = sum(sign for _, sign in rows)
         parts = [self.sums.final[:, there], self.sums.squares[:, there], error]
-        if not d:  # nothing to explain
-            constant = np.nan
 
         def statistic(s: ndarray) -> ndarray:
             y, squares, left = np.split(s[..., 1:], 3, axis=-1)
@@ -160,9 +158,8 @@ class Quality:
             # A coordinate that only some document moves may lie still in a draw without it.
             moves = spread > 0
             share = np.where(moves, left / np.where(moves, spread, 1.0), 0.0)
-            return constant - share.sum(-1, keepdims=True) / np.maximum(
-                moves.sum(-1, keepdims=True), 1
-            )
+            n = moves.sum(-1, keepdims=True)
+            return constant - share.sum(-1, keepdims=True) / np.where(n > 0, n, np.nan)
 
         return self._bootstrap(np.concatenate([self.sums.tokens[:, None], *parts], 1), statistic)
 
@@ -217,7 +214,7 @@ def measure(
         draws, level, seed: of the intervals.
 
     Raises:
-        InputError: no lenses, a model of one block, or unusable inputs.
+        InputError: no lenses or one of another model, a model of one block, or unusable inputs.
 
     Example:
         >>> import satlens
@@ -232,6 +229,8 @@ def measure(
         raise InputError("No lenses to measure: give at least one, by name.")
     if model.n_layers < 2:
         raise InputError(f"{model.name} has one block: there is no earlier layer to read.")
+    for lens in lenses.values():
+        check_model(lens, model)
     batches = (
         inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size, include_bos)
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_K
-from satlens.lenses import Lens, LogitLens
+from satlens.lenses import Lens, LogitLens, check_model
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel, States
 from satlens.saturation.events import SaturationEvents
@@ -58,7 +58,8 @@ def detect(
         The events, in order of document and position.
 
     Raises:
-        InputError: unusable inputs or k. NumericsError: NaN. ModelError: see `satlens.wrap`.
+        InputError: unusable inputs or k, or a lens of another model. NumericsError: NaN. ModelError: see
+            `satlens.wrap`.
 
     Source: Lioubashevski et al. 2025, section 3 (slot and identity both count).
 
@@ -126,6 +127,8 @@ class Detector:
         self, model: ResidualModel, lens: Lens | None = None, method: str = "auto"
     ) -> None:
         own = LogitLens(model)
+        if lens is not None:
+            check_model(lens, model)
         self.model, self.lens = model, lens or own
         self.scan = Scan(self.lens, method)
         self.final = (

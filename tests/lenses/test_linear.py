@@ -382,6 +382,17 @@ def test_bad_input_is_refused_with_what_was_found(call, words):
         call(satlens.wrap(a_host()))
 
 
+def test_a_lens_is_refused_beside_another_model():
+    model, other = satlens.wrap(a_host()), random_hooked(n_layers=4, d=16, vocab=40, seed=2)
+    for lens in (LinearShortcut.fit(model, DOCS), LogitLens(model)):
+        with pytest.raises(
+            InputError, match=f"The lens '{lens.name}' reads the states of .*another model"
+        ):
+            satlens.detect(other, DOCS, k=3, lens=lens)
+        with pytest.raises(InputError, match="Fit it on that one, or load it with that one"):
+            satlens.lenses.measure(other, DOCS, {"one": lens})
+
+
 def test_states_of_another_model_or_not_finite_add_nothing():
     model = satlens.wrap(a_host())
     fitter = ShortcutFitter(model)
