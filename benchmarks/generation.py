@@ -205,7 +205,13 @@ def tables(record: dict[str, Any]) -> str:
             )
         different = {name: row["differing"] for name, row in rows.items() if "differing" in row}
         said = ", ".join(f"{record['titles'][name]}: {n}" for name, n in different.items())
-        lines += ["", f"Tokens that differ from those of the plain loop: {said}.", ""]
+        shares = [share for row in rows.values() for share in row["others"] if share is not None]
+        busy = (
+            f" Others used {statistics.median(shares):.0%} of the machine meanwhile."
+            if shares
+            else ""
+        )
+        lines += ["", f"Tokens that differ from those of the plain loop: {said}.{busy}", ""]
     return "\n".join(lines)
 
 

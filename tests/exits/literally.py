@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from satlens.exits.policy import Peek, Policy, leaving
+from satlens.lenses.base import LinearLens
 from satlens.lenses.logit import LogitLens
 from satlens.models.protocol import ResidualModel
 from satlens.models.wrap import wrap
@@ -20,10 +21,15 @@ from tests.builders import HAS_HOOKED, random_hf, random_hooked, to_bridge
 
 @torch.no_grad()
 def literally(
-    model: ResidualModel, prompt: list[int], policy: Policy | None, new: int, ends: tuple = ()
+    model: ResidualModel,
+    prompt: list[int],
+    policy: Policy | None,
+    new: int,
+    ends: tuple = (),
+    lens: LinearLens | None = None,
 ) -> tuple[list[int], list[int]]:
     """Tokens and exit layers of one prompt, greedily."""
-    lens, last = LogitLens(model), model.n_layers - 1
+    lens, last = LogitLens(model) if lens is None else lens, model.n_layers - 1
     ids, left = list(prompt), [last] * len(prompt)
     states = states_of(model, ids, left)
     tokens, layers = [best(lens, states[last], last)], [last]
@@ -58,7 +64,7 @@ def states_of(model: ResidualModel, ids: list[int], left: list[int]) -> list[Ten
     return [state[0] for state in kept]
 
 
-def exit_of(policy: Policy, states: list[Tensor], pos: int, lens: LogitLens) -> int:
+def exit_of(policy: Policy, states: list[Tensor], pos: int, lens: LinearLens) -> int:
     """Where the last position leaves."""
     memory: dict[str, Tensor] = {}
     for layer in range(len(states) - 1):
@@ -70,7 +76,7 @@ def exit_of(policy: Policy, states: list[Tensor], pos: int, lens: LogitLens) -> 
     return len(states) - 1
 
 
-def best(lens: LogitLens, states: Tensor, layer: int) -> int:
+def best(lens: LinearLens, states: Tensor, layer: int) -> int:
     """The output of highest exact score at the last position, of equal ones the lowest id."""
     head = lens.head()
     x = lens.features(states[-1:], layer)

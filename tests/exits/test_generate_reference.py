@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from satlens.exits import FixedLayer, Never, Patience, SoftmaxResponse, StateSaturation
 from satlens.exits.generate import generate
+from satlens.lenses import LinearShortcut
 from tests.builders import random_ids
 from tests.exits.literally import HOSTS, Random, host, literally
 
@@ -45,6 +46,22 @@ def test_the_policies_leave_where_they_do_in_the_loop(name, policy):
     prompts = random_ids(23, LENGTHS)
     made = generate(model, prompts, policy, max_new_tokens=6, stop_at_eos=False)
     agrees(model, made, prompts, policy, 6)
+
+
+@pytest.mark.parametrize("name", ["hf gpt2", "bridge llama"])
+def test_another_lens_reads_the_tokens_and_serves_the_policy(name):
+    model = host(name)
+    lens = LinearShortcut.fit(model, random_ids(23, [30] * 8, seed=1), ridge=0.1)
+    prompts = random_ids(23, LENGTHS)
+    other = False
+    for policy in (FixedLayer(0), Random(2, model.d_model, 0.0), SoftmaxResponse(0.4)):
+        made = generate(model, prompts, policy, max_new_tokens=6, lens=lens, stop_at_eos=False)
+        plain = generate(model, prompts, policy, max_new_tokens=6, stop_at_eos=False)
+        other |= [t.tolist() for t in made] != [t.tolist() for t in plain]
+        for index, prompt in enumerate(prompts):
+            want = literally(model, prompt, policy, 6, lens=lens)
+            assert (made.tokens[index].tolist(), made.exit_layer[index].tolist()) == want
+    assert other
 
 
 @settings(max_examples=30)
