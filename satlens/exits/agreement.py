@@ -216,7 +216,7 @@ def _fit(x: Float[ndarray, "n d"], y: Bool[ndarray, " n"], C: float) -> tuple[nd
 class Classifier(Thresholded):
     """Leave when a classifier gives this probability that the lens already has the final top-1.
 
-    Source: CALM, section 3.4.
+    Source: Schuster et al. 2022 (CALM).
     """
 
     probe: AgreementProbe

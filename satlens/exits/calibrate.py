@@ -99,7 +99,7 @@ def calibrate(
         InputError: epsilon or delta outside (0, 1), an unknown policy or bound, or a policy without
             thresholds.
 
-    Source: Angelopoulos et al. 2021 (Learn then Test); Schuster et al. 2022 (CALM), section 3.2.
+    Source: Angelopoulos et al. 2021 (Learn then Test); Schuster et al. 2022 (CALM).
 
     Example:
         >>> import satlens

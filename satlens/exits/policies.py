@@ -3,7 +3,7 @@
     SoftmaxResponse    p_1 - p_2 of the lens at h_l           Schuster et al. 2022 (CALM), Yom Din et al. 2023
     StateSaturation    cos(h_l, h_{l-1})                             the same
     StageExit          a probe says that stage 2 has begun           Lioubashevski et al. 2025
-    Classifier         p(lens at h_l already has the final top-1)    CALM (`satlens.exits.classifier`)
+    Classifier         p(lens at h_l already has the final top-1)    CALM (`satlens.exits.agreement`)
     Patience           layers in a row with the same top-1           Zhou et al. 2020 (PABEE)
     FixedLayer         l itself: every token leaves after one block
 
@@ -106,8 +106,8 @@ class SoftmaxResponse(Thresholded):
             ``p_1 - p_2 >= 0.9 lambda + 0.1 exp(-4 t / M)``, stricter at the beginning of a document.
             The signal is the largest lambda for which that is so.
 
-    Source: CALM, sections 3.4 and 3.5; the decay with the mean length in place of the longest one is that of
-    Yom Din et al. 2023, section 6.
+    Source: CALM; the decay with the mean length in place of the longest one is that of
+    Yom Din et al. 2023.
     """
 
     threshold: float = 0.9
@@ -134,7 +134,7 @@ class SoftmaxResponse(Thresholded):
 class StateSaturation(Thresholded):
     """Leave when a block has hardly turned the state: the cosine of the states before and after it.
 
-    After block 0 nothing leaves: the embedding is not a layer. Source: CALM, section 3.4.
+    After block 0 nothing leaves: the embedding is not a layer. Source: CALM.
     """
 
     lowest: ClassVar[float] = -1.0
@@ -169,7 +169,7 @@ class StageExit(Thresholded):
 
     Where a probe has one regression a layer, nothing leaves at the layers that it has none for.
 
-    Source: Lioubashevski et al. 2025, section 6.
+    Source: Lioubashevski et al. 2025 (their comparison of exits).
     """
 
     probe: Any
