@@ -56,10 +56,10 @@ def split_documents(
     first: set[int] = set()
     wanted = min(max(round(share * len(content)), 1), len(content) - 1)
     order = [same[key] for key in sorted(same)]
-    for docs in order[:-1]:  # the last one is always of the other side
-        if first and len(first) + len(docs) > wanted:
-            continue
-        first.update(docs)
+    for docs in order:
+        if len(first) + len(docs) <= wanted:  # fewer than all: some are left for the other side
+            first.update(docs)
+    first = first or set(min(order, key=len))
     return _part(batches, first), _part(batches, content.keys() - first)
 
 
