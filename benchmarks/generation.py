@@ -107,7 +107,7 @@ def calls(
     ids = torch.tensor([[0] * (width_of - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (width_of - len(p)) + [1] * len(p) for p in prompts])
     runs["hf"] = lambda: model.generate(
-        ids, attention_mask=mask, max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=0
+        ids, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=0, eos_token_id=None
     )[:, width_of:]  # fmt: skip
     return runs
 
