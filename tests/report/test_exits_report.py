@@ -35,8 +35,13 @@ class TestTables:
         found = rows(tables.frontier_table(results))
         assert list(found) == list(tables.POLICIES)
         assert found["softmax response"] == (
-            "+0.010 [+0.006, +0.014]", "0.050", "0.050 [0.030, 0.070]", "0.700",
+            "+0.010 [+0.006, +0.014]", "+0.010 [+0.006, +0.014]", "0.050 [0.030, 0.070]",
         )  # fmt: skip
+
+    def test_the_compute_saved_at_three_agreements(self, results):
+        table = tables.levels_table(results)
+        assert table.head[1:4] == ("compute 99%", "compute 95%", "compute 90%")
+        assert rows(table)["patience"] == ("0.010", "0.050", "0.100", "0.700 [0.680, 0.720]")
 
     def test_lenses_side_by_side(self, results):
         table = tables.lenses_table(results)

@@ -34,7 +34,7 @@ FILES = "the numbers in exits/results.json, every threshold in exits/policies.pa
 
 def holes(results: Mapping[str, Any]) -> dict[str, str]:
     """What goes into the holes of section.html, charts apart."""
-    names = ("frontier", "lenses", "points", "savings", "calibration", "cost")
+    names = ("frontier", "levels", "lenses", "points", "savings", "calibration", "cost")
     made = {
         f"{name}_table": html.table(getattr(exits_tables, f"{name}_table")(results))
         for name in names
