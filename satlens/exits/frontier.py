@@ -134,17 +134,12 @@ def compare(
         entries = {name: Entry(entries, name) for name in entries.families}
     made = {name: Entry(*entry) for name, entry in entries.items()}
     halves = Halves(made, quality, saving, seed)
-    top = min(float(x[1]) for x, _ in halves.whole())
-    if not top > 0:
-        raise InputError(
-            f"Leaving after the first block saves {top:.1%} of the compute at these costs: there is no "
-            "saving to compare at."
-        )
-    grid = np.linspace(0, top, GRID)
     want = tuple(levels) if quality == "agreement" else ()
-    heights = halves.chosen(grid, swapped=False)
-    lines = halves.chosen(grid, swapped=False, points=2)
-    savings = halves.chosen(np.array(want), swapped=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # no accuracy where no next token is known
+        grid = np.linspace(0, _top(halves), GRID)
+        heights = halves.chosen(grid, swapped=False)
+        lines = halves.chosen(grid, swapped=False, points=2)
+        savings = halves.chosen(np.array(want), swapped=True)
 
     def statistic(flat: Float[ndarray, "*draw m"]) -> Float[ndarray, "*draw q"]:
         drawn = halves.drawn(flat)
@@ -159,23 +154,26 @@ def compare(
         return np.concatenate(flattened, axis=-1).round(DIGITS)
 
     n = len(made)
-    shapes = [
-        (n, GRID),
-        (n,),
-        (n,),
-        (n, n),
-        (n,),
-        (n, len(want)),
-        (n, len(want)),
-        (n, n, len(want)),
-    ]
+    at_levels = (n, len(want))
+    shapes = [(n, GRID), (n,), (n,), (n, n), (n,), at_levels, at_levels, (n, *at_levels)]
     found = bootstrap(halves.sums, statistic, draws=draws, level=level, seed=seed)
+    parts = _split(found, shapes)
     return Comparison(
-        tuple(made), quality, saving, grid, *_split(found, shapes)[:5], want,
-        *_split(found, shapes)[5:],
+        tuple(made), quality, saving, grid, *parts[:5], want, *parts[5:],
         settings={"quality": quality, "saving": saving, "levels": list(want), "draws": draws,
                   "level": level, "seed": seed},
     )  # fmt: skip
+
+
+def _top(halves: Halves) -> float:
+    """x_0: what leaving after the first block saves, in the evaluation where it saves least."""
+    top = min(float(x[1]) for x, _ in halves.whole())
+    if not top > 0:
+        raise InputError(
+            f"Leaving after the first block saves {top:.1%} of the compute at these costs: there is no "
+            "saving to compare at."
+        )
+    return top
 
 
 def _mean_height(height: Float[ndarray, "*curve grid"]) -> Float[ndarray, "*curve"]:

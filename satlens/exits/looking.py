@@ -124,7 +124,10 @@ def _alike(one: Policy, other: Policy) -> bool:
     """Whether two policies are one at two thresholds."""
     if not (isinstance(one, ThresholdPolicy) and type(one) is type(other)):
         return False
-    return other.at(one.threshold) == one
+    try:
+        return bool(other.at(one.threshold) == one)
+    except (RuntimeError, ValueError):  # a field whose == is no single answer, such as a tensor
+        return False
 
 
 class Looking:
@@ -174,7 +177,8 @@ def signal_of(policy: ThresholdPolicy, peek: Peek) -> Float[Tensor, " token"]:
     said = guarded(lambda policy, peek: policy.signal(peek), policy, peek)
     wanted = (len(peek.resid),)
     if not isinstance(said, Tensor) or tuple(said.shape) != wanted or said.dtype == torch.bool:
-        found = f"{said.dtype} of shape {tuple(said.shape)}" if isinstance(said, Tensor) else said
+        tensor = isinstance(said, Tensor)
+        found = f"{said.dtype} of shape {tuple(said.shape)}" if tensor else type(said).__name__
         raise InputError(
             f"The signal of {name_of(policy)!r} must be one number a token, a tensor of shape {wanted}; "
             f"after block {peek.layer} it was {found}."

@@ -22,7 +22,6 @@ from satlens.exits.evaluate import evaluate
 from satlens.exits.frontier import compare
 from satlens.exits.judging import (
     DECAYING,
-    LEVEL,
     LOGIT,
     MARGIN,
     PER_LAYER,
@@ -204,10 +203,7 @@ class _Maker:
                 ("agreement", "compute_saved"), ("agreement", "layers_saved"),
                 ("accuracy", "layers_saved"),
             ):  # fmt: skip
-                levels = tuple(sorted({0.99, LEVEL, 0.9}, reverse=True))
-                made.append(
-                    compare(evaluation, quality=quality, saving=saving, levels=levels, **how)
-                )
+                made.append(compare(evaluation, quality=quality, saving=saving, **how))
                 bar.update()
         self.studies[name] = Study(evaluation, *made)
 
@@ -251,11 +247,10 @@ class _Maker:
             return
         self.study(SHORTCUT, model, lens)
         decaying = SoftmaxResponse(mean_length=self.settings["mean_length"], name=DECAYING)
-        shift, chosen = (
-            fitter.shift(),
-            {"n": self.settings["points"], "tokens": self.settings["tokens"]},
+        shift, own = fitter.shift(), self.settings
+        swept = sweep(
+            model, self.training, decaying, lens=shift, n=own["points"], tokens=own["tokens"]
         )
-        swept = sweep(model, self.training, decaying, lens=shift, **chosen)
         self.shifted = self.evaluated(model, swept, shift)
 
     def untrained(self, model: ResidualModel) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satlens import LogitLens, load_model, wrap
+from satlens.errors import InputError
 from satlens.exits import (
     ORACLE,
     Classifier,
@@ -304,3 +305,21 @@ def test_the_bundled_model_by_name():
     found = evaluate(load_model("tiny"), "Lily had a red ball.", [SoftmaxResponse(0.8)])
     assert found.settings == {"model": found.settings["model"], "lens": "logit"}
     assert found.table().compute_saved[0] < 0  # its vocabulary costs more than its blocks
+
+
+def test_policies_whose_fields_cannot_be_compared_are_asked_apart():
+    @dataclasses.dataclass(frozen=True)
+    class Held(SoftmaxResponse):
+        direction: torch.Tensor = dataclasses.field(default_factory=lambda: torch.ones(4))
+
+    apart = [Held(0.2, name="a"), Held(0.6, name="b")]
+    found = evaluate(whole_numbers(), documents(), apart, cost=unit_costs())
+    plain = evaluate(
+        whole_numbers(),
+        documents(),
+        [SoftmaxResponse(0.2), SoftmaxResponse(0.6)],
+        cost=unit_costs(),
+    )
+    np.testing.assert_array_equal(found.values(), plain.values())
+    with pytest.raises(InputError, match="give one of them another name"):
+        evaluate(whole_numbers(), documents(), [Held(0.2), Held(0.6)], cost=unit_costs())

@@ -119,6 +119,21 @@ class TestCompare:
             )  # fmt: skip
             np.testing.assert_allclose(made.over("a", "null").value, 0, atol=1e-12)
 
+    def test_no_next_token_is_no_accuracy_and_no_warning(self):
+        found = evaluate(
+            whole_numbers(causal=False),
+            documents(),
+            [FixedLayer(0), FixedLayer(2)],
+            cost=unit_costs(),
+        )
+        for quality in ("accuracy", "loss"):
+            made = compare(found, quality=quality, draws=20)
+            assert np.isnan(made.area.value).all() and np.isnan(made.height.value).all()
+        assert np.isfinite(compare(found, draws=20).area.value).all()
+        alone = evaluate(whole_numbers(), [[3]], FixedLayer(1), cost=unit_costs())
+        assert np.isnan(compare(alone, quality="accuracy").area.value).all()
+        assert np.isnan(compare(alone).area.low).all()
+
     def test_two_evaluations_of_the_same_documents(self):
         model, inputs = whole_numbers(), documents()
         one, two = (evaluate(model, inputs, FixedLayer(i), cost=unit_costs()) for i in (1, 2))
