@@ -41,7 +41,7 @@ class Places:
     end: int
     level: bool
     angles: tuple[Tensor, Tensor] | None = None
-    _masks: dict[bool | int, Tensor] = field(default_factory=dict)
+    _masks: dict[int | None, Tensor] = field(default_factory=dict)
 
     @cached_property
     def where(self) -> tuple[Int[Tensor, " some"], Int[Tensor, " some"]]:
@@ -52,14 +52,14 @@ class Places:
 
     def mask(self, window: int | None) -> Bool[Tensor, "row 1 m key"] | None:
         """Which of the first ``end`` positions each may read; None if all, or all up to its own."""
-        near = window if window is not None and window < self.end else False
-        if near is False and (self.whole or (self.level and self.pos.shape[1] == 1)):
+        near = window if window is not None and window < self.end else None
+        if near is None and (self.whole or (self.level and self.pos.shape[1] == 1)):
             return None
         if near not in self._masks:
             key = torch.arange(self.end, device=self.pos.device)
             pos = (self.pos[:1] if self.level else self.pos)[:, None, :, None]
             mask = key <= pos
-            self._masks[near] = mask if near is False else mask & (key > pos - near)
+            self._masks[near] = mask if near is None else mask & (key > pos - near)
         return self._masks[near]
 
     @property
