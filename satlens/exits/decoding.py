@@ -119,12 +119,11 @@ class Stepper:
                 groups.append((layer, at.rows))
                 _put(out, at.rows, h)
                 break
-            leave = self._ask(policy, layer, h, before, at, memory).to(h.device)
+            leave = leaving(policy, self._peek(layer, h, before, at, memory)).to(h.device)
             before = h
-            going = leave.nonzero()
-            if not len(going):
+            if not any(leave.tolist()):
                 continue
-            going = going[:, 0]
+            going = leave.nonzero()[:, 0]
             rows = at.rows if len(going) == len(h) else _some(at.rows, going)
             groups.append((layer, rows))
             gone = h[going]
@@ -143,19 +142,18 @@ class Stepper:
             _put(layer_of, None if rows is None else rows.cpu(), layer)
         return Exits(out, layer_of, tuple(groups))
 
-    def _ask(
+    def _peek(
         self,
-        policy: Policy,
         layer: int,
         h: Tensor,
         before: Tensor | None,
         at: Places,
         memory: dict[str, Tensor],
-    ) -> Tensor:
-        """What the policy says of the rows still here. It may write into what it gets: copies, and the states
-        before the block, which nothing else needs any more.
+    ) -> Peek:
+        """What a policy sees of the rows still here. It may write into it: copies, and the states before the
+        block, which nothing else needs any more.
         """
-        peek = Peek(
+        return Peek(
             layer=layer,
             n_layers=self.decoder.n_layers,
             resid=h.clone(),
@@ -164,7 +162,6 @@ class Stepper:
             lens=self.lens,
             memory=memory,
         )
-        return leaving(policy, peek)
 
     def drop(self, stay: Int[Tensor, " kept"]) -> None:
         """Only these rows go on."""

@@ -3,7 +3,7 @@
 A linear probe on scaled states is one linear map of the state itself: with mean mu, spread sigma, weights
 w_i,
 
-    f_i(h) = v_i . (h - mu) + b_i,        v_i = w_i / sigma
+    f_i(h) - f_1(h) = (v_i - v_1) . (h - mu) + b_i - b_1,        v_i = w_i / sigma
 
 so a look costs ``d * stages`` multiply-adds. (mu stays apart: a coordinate far from 0 with a small spread
 would cost float32 its last digits.) Nothing of the probe's room is imported: its attributes say what it is.
@@ -25,14 +25,14 @@ ALL_LAYERS = -1
 
 @dataclass(frozen=True, eq=False)
 class LinearStage:
-    """``v_i``, ``b_i`` and mu of every regression: one a layer, or one for all.
+    """``v_i - v_1``, ``b_i - b_1`` (i >= 2) and mu of every regression: one a layer, or one for all.
 
     Attributes:
         layers: the layer of each regression, ``(-1,)`` for one over all.
     """
 
-    weight: Float[Tensor, "regression d stage"]
-    bias: Float[Tensor, "regression stage"]
+    weight: Float[Tensor, "regression d later"]
+    bias: Float[Tensor, "regression later"]
     mean: Float[Tensor, "regression d"]
     layers: tuple[int, ...]
 
@@ -64,8 +64,9 @@ class LinearStage:
             np.broadcast_to(np.asarray(getattr(probe, name, usual), float), coef[:, 0].shape)
             for name, usual in (("mean_", 0.0), ("scale_", 1.0))
         )
-        weight = (coef / scale[:, None]).swapaxes(1, 2)
-        arrays = (torch.tensor(part, dtype=torch.float32) for part in (weight, intercept, mean))
+        weight = ((coef[:, 1:] - coef[:, :1]) / scale[:, None]).swapaxes(1, 2)
+        bias = intercept[:, 1:] - intercept[:, :1]
+        arrays = (torch.tensor(part, dtype=torch.float32) for part in (weight, bias, mean))
         return LinearStage(*arrays, layers=layers)
 
     def to(self, device: torch.device) -> "LinearStage":
@@ -86,8 +87,8 @@ class LinearStage:
             own = self.layers.index(layer)
         else:
             return torch.full((len(resid),), -torch.inf, dtype=torch.float64, device=resid.device)
-        f = torch.addmm(self.bias[own], resid.float() - self.mean[own], self.weight[own])
-        return torch.sigmoid((f[:, 1:].amax(1) - f[:, 0]).double())
+        over = torch.addmm(self.bias[own], resid.float() - self.mean[own], self.weight[own])
+        return torch.sigmoid(over.amax(1).double())
 
 
 def stage_score(probe: Any, resid: Float[Tensor, "token d"], layer: int) -> Float[Tensor, " token"]:
