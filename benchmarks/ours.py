@@ -25,7 +25,7 @@ def _detect(method: str) -> Any:
 
     def build(model: nn.Module, k: int) -> Run:
         wrapped = warm(wrap(model), method, k)
-        return lambda ids: _events(detect(wrapped, ids, k=k, method=method))
+        return lambda ids: _events(detect(wrapped, ids, k=k, method=method, batch_size=len(ids)))
 
     return build
 
@@ -35,7 +35,7 @@ def _with_logits(model: nn.Module, k: int) -> Run:
     wrapped = warm(wrap(model), "certified", k)
 
     def run(ids: Tensor) -> Found:
-        ((states, found),) = stream(wrapped, ids, k=k, method="certified", logits=True)
+        ((states, found),) = stream(wrapped, ids, k=k, method="certified", batch_size=len(ids))
         assert len(states.logits) == ids.numel()
         return _events(found)
 

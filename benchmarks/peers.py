@@ -21,7 +21,7 @@ from benchmarks import memory, models, table
 from benchmarks.machine import machine, today, versions
 from benchmarks.methods import Found, Method, NotHere, differing, every_method
 from benchmarks.ours import static_parts
-from benchmarks.timing import LEAST, interleaved, summary
+from benchmarks.timing import LEAST, clock_of, interleaved, summary
 from satlens.files import write_whole
 from satlens.models import fast_linears
 from satlens.survey.work import on_threads
@@ -120,7 +120,7 @@ def measured_times(
         samples = interleaved(
             lambda: model(ids, use_cache=False),
             calls,
-            threads,
+            clock_of(threads),
             asked.rounds,
             asked.slow_rounds,
             asked.least,

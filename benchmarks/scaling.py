@@ -18,7 +18,7 @@ from benchmarks import models, table
 from benchmarks.machine import machine, today, versions
 from benchmarks.methods import Found, differing, every_method
 from benchmarks.peers import RESULTS
-from benchmarks.timing import LEAST, interleaved, summary
+from benchmarks.timing import LEAST, clock_of, interleaved, summary
 from satlens.files import whole_file, write_whole
 from satlens.report.palette import INK, LINES
 from satlens.survey.work import on_threads
@@ -98,7 +98,7 @@ def point(case: dict[str, int], width: int, asked: argparse.Namespace) -> dict[s
         samples = interleaved(
             lambda: model(ids, use_cache=False),
             {name: (lambda run=runs[name]: run(ids)) for name in METHODS},
-            1, asked.rounds, asked.rounds, asked.least,
+            clock_of(1), asked.rounds, asked.rounds, asked.least,
         )  # fmt: skip
     rows = {name: summary(taken) for name, taken in samples.items()}
     return {

@@ -20,7 +20,7 @@ def folder(results: Path) -> str:
     records = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))
     ]
-    draw = {"peers": peers, "scaling": scaling}
+    draw = {"peers": peers, "scaling": scaling, "cuda": cuda}
     texts = [draw[kind](r) for kind in draw for r in records if r.get("kind") == kind]
     return "\n".join(texts) or "No results are in this checkout.\n"
 
@@ -136,6 +136,42 @@ def scaling(record: dict[str, Any]) -> str:
     }
     counts = "; ".join(f"{title}: {count}" for title, count in differing.items())
     lines += ["", f"Slots that differ from satlens' plain scan, all points together: {counts}."]
+    return "\n".join(lines) + "\n"
+
+
+def cuda(record: dict[str, Any]) -> str:
+    """A column of time and one of memory a precision."""
+    case, parts = record["case"], record["parts"]
+    lines = [
+        f"## On a GPU. {heading({**case, 'onednn': False})}",
+        "",
+        f"{record['gpu']}, CUDA {record['versions']['cuda']}; torch {record['versions']['torch']}, "
+        f"transformers {record['versions']['transformers']}. Wall time between synchronisations over "
+        "that of the forward pass in the same precision (float32 without TF32). Measured "
+        f"{record['date']}.",
+        "",
+        f"| | {' | '.join(f'{d} | differing slots | peak memory, MiB' for d in parts)} |",
+        f"| :-- |{' --: |' * 3 * len(parts)}",
+    ]
+    for name, title in record["titles"].items():
+        rows = [part["methods"].get(name) for part in parts.values()]
+        cells = [
+            f"{ratio(row)} | {row.get('differing', '')} | {_peak(row, part['methods']['forward'])}"
+            if row
+            else " | | "
+            for row, part in zip(rows, parts.values(), strict=True)
+        ]
+        if any(rows):
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+    slots = case["batch"] * case["tokens"] * case["k"]
+    lines += ["", f"* Slots in all: {slots:,}."]
+    for dtype, part in parts.items():
+        forward = min(part["methods"]["forward"]["forward"])
+        lines.append(
+            f'* {dtype}: the forward pass takes {1000 * forward:.3g} ms at its fastest. `method="auto"` '
+            f"takes {part['chosen']}."
+        )
+    lines += [f"* {note}" for note in record.get("notes", ())]
     return "\n".join(lines) + "\n"
 
 

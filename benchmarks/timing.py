@@ -48,19 +48,19 @@ def clock_of(threads: int) -> Callable[[], float]:
 def interleaved(
     forward: Callable[[], Any],
     runs: Mapping[str, Callable[[], Any]],
-    threads: int,
+    clock: Callable[[], float],
     rounds: int,
     slow_rounds: int,
     least: float = LEAST,
 ) -> dict[str, list[Sample]]:
-    """Samples of every run, round by round; ``forward`` before each; ``threads`` says which clock."""
+    """Samples of every run, round by round; ``forward`` before each."""
     samples: dict[str, list[Sample]] = {name: [] for name in runs}
     for number in range(rounds):
         for name, run in runs.items():
             if number >= slow_rounds and samples[name] and samples[name][0].ratio > SLOW:
                 continue
             gc.collect()
-            samples[name].append(_sample(forward, run, clock_of(threads), least))
+            samples[name].append(_sample(forward, run, clock, least))
     return samples
 
 

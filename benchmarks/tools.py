@@ -55,6 +55,8 @@ def _hooked(model: nn.Module) -> nn.Module:
         warnings.filterwarnings("ignore", "HookedTransformer is deprecated")
         out = hooked_transformer(config)
     out.load_state_dict(convert(model, config), strict=False)
+    for where in (model.device, model.dtype):  # one at a time: its `to` takes no two
+        out = out.to(where, print_details=False)
     return out.eval().requires_grad_(False)
 
 

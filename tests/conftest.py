@@ -10,6 +10,11 @@ import hypothesis
 import pytest
 import torch
 
+if (
+    not torch.cuda.is_available()
+):  # before anything imports satlens: kernels run without a GPU as well
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # A slow machine is no failure: examples may take their time, to run and to be drawn.
 hypothesis.settings.register_profile(
     "satlens", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

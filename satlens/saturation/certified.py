@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from satlens.saturation import gpu
 from satlens.saturation.exact import exact_scores, fast_type
 from satlens.saturation.rows import LinearRows, fast_dots, padded
 from satlens.saturation.scan import check
@@ -51,7 +52,8 @@ def certified_scan(
         return torch.zeros_like(final)
     if runners is None:
         runners = final[:, :0]
-    size = max(min(TOKENS, _PAIRS // ((n_layers - 1) * k * k)), 1)
+    tokens, pairs = gpu.at_once(TOKENS, final.device), gpu.at_once(_PAIRS, final.device)
+    size = max(min(tokens, pairs // ((n_layers - 1) * k * k)), 1)
     parts = []
     for part in torch.arange(len(final), device=final.device).split(size):
         block = _Block.of(rows, part, final[part], runners[part])
@@ -66,7 +68,7 @@ def final_ranking(
     found, near = [], []
     every = torch.arange(rows.shape[1], device=rows.x.device)
     # A product with the whole vocabulary: few rows at a time.
-    for part in every.split(_rows_of(screen, rows.shape[1])):
+    for part in every.split(_rows_of(screen, rows.shape[1], every.device)):
         x = rows.x[layer, part]
         query = screen.query(x)
         product = screen.product(query)
@@ -85,15 +87,15 @@ def final_ranking(
 def probable(rows: LinearRows, layer: int, n: int, screen: Screen) -> Int[Tensor, "token n"]:
     """The n outputs of probably highest score at one layer, without any promise."""
     found = []
-    for x in rows.x[layer].split(_rows_of(screen, rows.shape[1])):
+    for x in rows.x[layer].split(_rows_of(screen, rows.shape[1], rows.x.device)):
         query = screen.query(x)
         found.append(screen.approximate(screen.product(query), query, n))
     return torch.cat(found)
 
 
-def _rows_of(screen: Screen, rows: int) -> int:
+def _rows_of(screen: Screen, rows: int, device: torch.device) -> int:
     """Rows of a product with the whole vocabulary, so that all are alike."""
-    products = -(-rows // max(_WHOLE // screen.padded, 16))
+    products = -(-rows // max(gpu.at_once(_WHOLE, device, 64) // screen.padded, 16))
     return -(-rows // products)
 
 
@@ -161,7 +163,8 @@ class _Block:
         """Whether the ranks asked about hold their token: the certified pass over the vocabulary."""
         held = torch.zeros_like(asked)
         token, layer = asked.any(2).nonzero(as_tuple=True)
-        for part in torch.arange(len(token), device=token.device).split(ROWS):
+        size = gpu.at_once(ROWS, token.device)
+        for part in torch.arange(len(token), device=token.device).split(size):
             where = (token[part], layer[part])
             asks = _Check(
                 self.rows, self.x[where], self.final[where[0]], self.z[where], self.slack[where],
@@ -207,6 +210,13 @@ class _Check:
         open_rows = torch.arange(len(self.x), device=count.device)
         query = screen.query(self.x)
         factors = query.factors(self._threshold())
+        if screen.fused:
+            row, v = screen.reaching(query, factors)
+            for some in torch.arange(len(row), device=row.device).split(
+                gpu.at_once(_HITS, row.device)
+            ):
+                self._count(count, [(row[some], v[some])])
+            return self.asked & (count == i)
         q, waiting, n_waiting = query, [], 0
         for start, stop in runs(screen.padded):
             row, v = screen.hits(screen.product(q, start, stop), factors, start)

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from satlens.models.readout import Head
+from satlens.saturation import gpu
 
 _CHUNK = 2**21
 """Numbers of one block of float64 products."""
@@ -116,7 +117,7 @@ def exact_scores(
     float64 sums, and exact ones for the few whose float64 error could change the rounding.
     """
     out = x.new_empty(len(ids), dtype=torch.float64)
-    step = max(_CHUNK // max(x.shape[1], 1), 1)
+    step = max(gpu.at_once(_CHUNK, x.device) // max(x.shape[1], 1), 1)
     for first in range(0, len(ids), step):
         rows = slice(first, first + step)
         out[rows] = _exact_block(head, x[rows], ids[rows])
@@ -125,8 +126,7 @@ def exact_scores(
 
 def _exact_block(head: Head, x: Tensor, ids: Tensor) -> Tensor:
     dtype = head.weight.dtype
-    products = head.rows(ids).double() * x.double()
-    z, size = products.sum(-1), products.abs().sum(-1)
+    z, size = _float64_sums(head, x, ids)
     if head.bias is not None:
         bias = head.bias[ids].double()
         z, size = z + bias, size + bias.abs()
@@ -136,6 +136,15 @@ def _exact_block(head: Head, x: Tensor, ids: Tensor) -> Tensor:
     for i in (low != high).nonzero().flatten().tolist():
         score[i] = torch.tensor(_sum_exactly(head, x[i], ids[i]), dtype=torch.float64).to(dtype)
     return score
+
+
+def _float64_sums(head: Head, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """``w_v . x`` and ``sum |w_vi x_i|``, a pair a row."""
+    if gpu.here(x.device) and not head.transposed:
+        every = torch.arange(len(ids), device=x.device)
+        return gpu.dots(head.weight, x, every, ids, torch.float64)
+    products = head.rows(ids).double() * x.double()
+    return products.sum(-1), products.abs().sum(-1)
 
 
 def _sum_exactly(head: Head, x: Tensor, v: Tensor) -> float:

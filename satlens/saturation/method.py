@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from satlens.errors import InputError
 from satlens.lenses.base import Lens, LinearLens
 from satlens.models.readout import Head
+from satlens.saturation import gpu
 from satlens.saturation.certified import RUNNERS, certified_scan, final_ranking, probable
 from satlens.saturation.exact import Bounds, fast_type, full_precision
 from satlens.saturation.packed import FEW, packed
@@ -185,6 +186,8 @@ def _static(head: Head) -> _Static:
             head.owner,
             replace(head, owner=None),
         )  # else what is kept would keep its key alive
+        if head.transposed and gpu.here(head.weight.device):  # the kernels read whole rows
+            head = replace(head, weight=head.weight.contiguous())
         with full_precision():
             kept = _Static(head, version, marks, Bounds.of(head))
         if owner is not None:
@@ -199,12 +202,13 @@ def _marks(weight: Float[Tensor, "output d"]) -> Float[Tensor, " output"]:
     return torch.cat([part.to(fast) @ ramp.to(fast) for part in weight.split(8192)]).double()
 
 
-def calibrate(head: Head, rows: int = 128) -> dict[str, float]:
+def calibrate(head: Head, rows: int | None = None) -> dict[str, float]:
     """Seconds of one product of each precision in the head's width: medians of some taken by turns.
 
     Not the fastest of them: where matrix units are shared with others the fastest says little of the next.
     """
     n, d, device = min(len(head), 8192), head.weight.shape[1], head.weight.device
+    rows = gpu.at_once(128, device) if rows is None else rows
     x = torch.ones(rows, d, device=device)
     w = head.weight[:n].float()
     products: dict[str, Callable[[], Any]] = {

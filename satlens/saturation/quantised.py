@@ -27,6 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from satlens.models.readout import Head
+from satlens.saturation import gpu
 from satlens.saturation.exact import gamma, norms_above
 from satlens.saturation.packed import FEW, Packed, packed
 from satlens.saturation.rotation import Rotation
@@ -40,6 +41,8 @@ SMALLEST = 2.0**-40
 INT_MM = getattr(torch, "_int_mm", None)
 """torch's int8 product: a private call, so it may be missing."""
 KINDS = ("int8", "bfloat16")
+TENSOR_CORES = 4
+"""Times the error of a sum that rounds (Fasi, Higham, Mikaitis, Pranesh 2021, on how tensor cores add)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,7 @@ class QuantisedScreen:
         for first in range(0, padded, 8192):
             self._quantise(weight[first : first + 8192], first)
         self.finish()
+        self.fused = kind == "bfloat16" and gpu.here(device)
         self._buffer = Buffer()
         self._packed: list[Packed | None] = []
 
@@ -106,6 +110,14 @@ class QuantisedScreen:
         worst = self.own.view(-1, BLOCK, 3).amax(1).T
         self.largest_bias = self.bias.view(-1, BLOCK).amax(1)
         self.terms = torch.cat([torch.ones_like(self.scale)[None], -worst]) / self.scale
+
+    @property
+    def _sums(self) -> float:
+        """The relative error of a sum of products of bfloat16. Tensor cores cut sums off where others round
+        them, and keep two more bits among the products of a step: less than three times the error.
+        """
+        n = self.d + 4
+        return gamma(n if self.q.device.type == "cpu" else TENSOR_CORES * n, torch.float32)
 
     @property
     def _type(self) -> torch.dtype:
@@ -149,7 +161,7 @@ class QuantisedScreen:
         if self.rotation is None:
             p[:, : self.d] = x
             used = p[:, : self.d].float()
-            error = norms_above(x - used) + gamma(self.d + 4, torch.float32) * norms_above(used)
+            error = norms_above(x - used) + self._sums * norms_above(used)
             scale = torch.ones_like(norm)
         else:
             turned = self.rotation(x)
@@ -212,6 +224,12 @@ class QuantisedScreen:
         """
         limit = limit.nan_to_num(-torch.inf, -torch.inf, -torch.inf)
         return limit if self.kind == "int8" else limit - limit.abs() * 1.01 * 2.0**-8
+
+    def reaching(
+        self, query: QuantisedQuery, factors: Float[Tensor, "row 4"]
+    ) -> tuple[Int[Tensor, " hit"], Int[Tensor, " hit"]]:
+        """What `hits` finds in the whole vocabulary, without a product (bfloat16 only)."""
+        return gpu.reaching(query.p, self.q, factors, self.own.T, self.n_outputs)
 
     def largest(self, product: Tensor) -> Tensor:
         """The largest number of each block, or something above it."""

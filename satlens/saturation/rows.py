@@ -22,6 +22,7 @@ from torch import Tensor
 
 from satlens.errors import NumericsError
 from satlens.models.readout import Head
+from satlens.saturation import gpu
 from satlens.saturation.exact import Bounds, exact_scores, fast_type, norms_above
 from satlens.saturation.ranking import top_ids
 from satlens.saturation.screen import FloatScreen
@@ -108,14 +109,13 @@ class LinearRows:
 
     def top(self, layer: int, k: int) -> Int[Tensor, "token k"]:  # noqa: D102
         every = torch.arange(self.shape[1], device=self.x.device)
-        blocks = every.split(MAX_ROWS)
+        blocks = every.split(gpu.at_once(MAX_ROWS, self.x.device, 4))
         return torch.cat([self.rank(self._scores(layer, rows), layer, rows, k) for rows in blocks])
 
     def held(self, layer: int, rows: Tensor, final: Tensor, asked: Tensor) -> Tensor:  # noqa: D102
         k = final.shape[1]
-        parts = [
-            self.rank(self._scores(layer, part), layer, part, k) for part in rows.split(MAX_ROWS)
-        ]
+        blocks = rows.split(gpu.at_once(MAX_ROWS, self.x.device, 4))
+        parts = [self.rank(self._scores(layer, part), layer, part, k) for part in blocks]
         return torch.cat(parts) == final
 
     def rank(
@@ -134,7 +134,8 @@ class LinearRows:
         slack = self.slack(self.error[layer, rows], values[:, :k])
         top = place[:, :k] if ids is None else ids.gather(1, place[:, :k])
         near = (~(values[:, :-1] - values[:, 1:] > slack[:, None])).any(1).nonzero().flatten()
-        for some in near.split(64) if len(near) else ():
+        rows_at_once = gpu.at_once(64, z.device)
+        for some in near.split(rows_at_once) if len(near) else ():
             cut = values[some, k - 1] - slack[some]
             row, v = (z[some] >= cut[:, None]).nonzero(as_tuple=True)
             v = v if ids is None else ids[some[row], v]
@@ -169,13 +170,15 @@ def fast_dots(
     """``w_v . x + b_v`` of some outputs of some rows, in float32 (float64 for float64)."""
     fast = fast_type(head.weight.dtype)
     x = x.to(fast)
-    if head.transposed:
+    if gpu.here(x.device) and not head.transposed:
+        z, _ = gpu.dots(head.weight, x, row, v, fast)
+    elif head.transposed:
         z = _from_columns(head, x, row, v)
     elif head.weight.dtype == fast and x.device.type == "cpu" and len(row) > 64:
         z = _sampled(head.weight, x, row, v)
     else:
         z = x.new_empty(len(row))
-        step = max(2**21 // max(x.shape[1], 1), 1)
+        step = max(gpu.at_once(2**21, x.device) // max(x.shape[1], 1), 1)
         for first in range(0, len(row), step):
             part = slice(first, first + step)
             z[part] = (head.rows(v[part]).to(fast) * x[row[part]]).sum(1)

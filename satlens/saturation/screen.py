@@ -43,6 +43,8 @@ class Screen(Protocol):
     n_outputs: int
     padded: int
     """The vocabulary in whole blocks."""
+    fused: bool
+    """Whether `reaching` is at hand: the whole vocabulary in one kernel."""
 
     def query(self, x: Float[Tensor, "row d"]) -> Any:
         """Features as the screen multiplies them."""
@@ -62,6 +64,12 @@ class Screen(Protocol):
         """Every (row, output) of a product that can reach the row's threshold, by row, ids ascending."""
         ...
 
+    def reaching(
+        self, query: Any, factors: Float[Tensor, "row f"]
+    ) -> tuple[Int[Tensor, " hit"], Int[Tensor, " hit"]]:
+        """What `hits` finds in the whole vocabulary, without a product."""
+        ...
+
     def largest(self, product: Tensor) -> Tensor:
         """The largest number of each block, for `hits` and `approximate` of one product."""
         ...
@@ -77,6 +85,7 @@ class FloatScreen:
     """The head as it is, in float32: portable, and its products need no bound beside that of any fast sum."""
 
     kind = "float32"
+    fused = False
 
     def __init__(self, head: Head) -> None:
         self.head, self.n_outputs = head, len(head)
@@ -116,6 +125,12 @@ class FloatScreen:
         row, block = (largest >= factors).nonzero(as_tuple=True)
         hit, place = (blocks[row, block] >= factors[row]).nonzero(as_tuple=True)
         return row[hit], first + block[hit] * BLOCK + place
+
+    def reaching(
+        self, query: "FloatQuery", factors: Float[Tensor, "row 1"]
+    ) -> tuple[Int[Tensor, " hit"], Int[Tensor, " hit"]]:
+        """In the one product that there is."""
+        return self.hits(self.product(query), factors)
 
     def largest(self, product: Tensor) -> Tensor:
         """The largest score of each block."""
