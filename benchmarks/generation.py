@@ -30,7 +30,7 @@ from benchmarks.machine import machine, today, versions
 from benchmarks.peers import RESULTS
 from benchmarks.timing import Others
 from satlens.exits import Peek, SoftmaxResponse, StageExit
-from satlens.exits.generate import generate
+from satlens.exits.generation.generate import generate
 from satlens.files import write_whole
 from satlens.models import fast_linears
 from satlens.survey.work import on_threads

@@ -5,8 +5,8 @@ from satlens.exits.calibrate import Calibration, calibrate
 from satlens.exits.cost import Costs, measure
 from satlens.exits.evaluate import evaluate
 from satlens.exits.frontier import Comparison, compare
-from satlens.exits.generate import generate
-from satlens.exits.generation import Generation
+from satlens.exits.generation.generate import generate
+from satlens.exits.generation.result import Generation
 from satlens.exits.halves import Entry
 from satlens.exits.policies import (
     FixedLayer,
@@ -18,7 +18,7 @@ from satlens.exits.policies import (
 )
 from satlens.exits.policy import Peek, Policy, ThresholdPolicy, leaving
 from satlens.exits.result import NUMBERS, ORACLE, Evaluation
-from satlens.exits.study import ExitReport, report
+from satlens.exits.study.report import ExitReport, report
 from satlens.exits.sweep import sweep
 
 __all__ = [

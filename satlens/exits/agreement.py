@@ -25,7 +25,7 @@ from satlens.errors import InputError
 from satlens.exits.policies import Thresholded
 from satlens.exits.policy import Peek
 from satlens.exits.tables import top_one
-from satlens.lenses import Lens, LogitLens
+from satlens.lenses import Lens, LogitLens, check_model
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel
 from satlens.storage import Stored
@@ -83,13 +83,15 @@ class AgreementProbe:
             C: inverse strength of the penalty on the scaled weights.
 
         Raises:
-            InputError: unusable settings or inputs, or a model of one block.
+            InputError: unusable settings or inputs, a lens of another model, or a model of one block.
         """
         if tokens < 1 or not C > 0:
             raise InputError(f"tokens and C must be above 0, got {tokens} and {C}.")
         model = wrap(model)
         batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
-        read = Agreements.read(model, batches, lens or LogitLens(model), tokens)
+        lens = lens or LogitLens(model)
+        check_model(lens, model)
+        read = Agreements.read(model, batches, lens, tokens)
         return AgreementProbe.of(read, per_layer=per_layer, C=C)
 
     @staticmethod

@@ -27,7 +27,7 @@ from satlens.exits.looking import Family, Looking, Scores, families
 from satlens.exits.policy import Policy, name_of
 from satlens.exits.result import ORACLE, Evaluation
 from satlens.exits.tables import Sums, Tables, next_tokens, places_attended
-from satlens.lenses import Lens, LogitLens
+from satlens.lenses import Lens, LogitLens, check_model
 from satlens.models import Batches, wrap
 from satlens.models.protocol import Batch, ResidualModel, States
 
@@ -55,7 +55,7 @@ def evaluate(
 
     Raises:
         InputError: unusable inputs, no policy, one that returns anything but one boolean (or signal)
-            a token, or that fails. NumericsError: NaN in scores or signals.
+            a token, or that fails, a lens of another model. NumericsError: NaN in scores or signals.
 
     Example:
         >>> import satlens
@@ -69,6 +69,7 @@ def evaluate(
     made = families(policies)
     model = wrap(model)
     lens = lens or LogitLens(model)
+    check_model(lens, model)
     cost = cost or measure(model, lens)
     _check_depth(model, cost)
     batches = (

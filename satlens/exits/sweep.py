@@ -21,7 +21,7 @@ from torch import Tensor
 from satlens.errors import InputError
 from satlens.exits.looking import Reader, Scores, signal_of
 from satlens.exits.policy import Peek, ThresholdPolicy, name_of
-from satlens.lenses import Lens, LogitLens
+from satlens.lenses import Lens, LogitLens, check_model
 from satlens.models import Batches, wrap
 from satlens.models.protocol import States
 
@@ -50,7 +50,7 @@ def sweep(
         tokens: whole windows are read, in order, until this many are reached.
 
     Raises:
-        InputError: n below 2, or a policy without a threshold.
+        InputError: n below 2, a policy without a threshold, or a lens of another model.
 
     Example:
         >>> import satlens
@@ -69,6 +69,7 @@ def sweep(
             )
     model = wrap(model)
     lens = lens or LogitLens(model)
+    check_model(lens, model)
     batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
     batches = batches.first(tokens) if isinstance(batches, Batches) else batches
     reached: list[list[ndarray]] = [[] for _ in policies]

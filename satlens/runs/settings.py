@@ -12,7 +12,7 @@ import yaml
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.exits.agreement import TOKENS
-from satlens.exits.study import EPSILONS
+from satlens.exits.study.report import EPSILONS
 from satlens.exits.sweep import POINTS
 from satlens.nulls.draws import NULL_DRAWS
 from satlens.patching.patch import LIMIT

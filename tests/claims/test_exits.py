@@ -6,7 +6,7 @@ The page's own settings, without the untrained model and with fewer draws.
 import pytest
 
 from satlens import exits
-from satlens.exits.judging import DECAYING
+from satlens.exits.study.judging import DECAYING
 from satlens.lenses import split_documents
 from satlens.models import load_model, wrap
 from satlens.runs import ExitsSettings

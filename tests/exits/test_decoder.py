@@ -8,12 +8,12 @@ import torch.nn.functional as F
 
 import satlens
 from satlens.errors import ModelError
-from satlens.exits import decoder_check
-from satlens.exits.decoder import Places
-from satlens.exits.decoder_check import check, checked_decoder
-from satlens.exits.decoder_hosts import decoder_of
-from satlens.exits.decoder_parts import Norm, Rotary
-from satlens.exits.generate import generate
+from satlens.exits.decoder import check as decoder_check
+from satlens.exits.decoder.check import check, checked_decoder
+from satlens.exits.decoder.decoder import Places
+from satlens.exits.decoder.hosts import decoder_of
+from satlens.exits.decoder.parts import Norm, Rotary
+from satlens.exits.generation.generate import generate
 from satlens.models.fast_linear import PRODUCT, fast_linears, product
 from tests.builders import HAS_HOOKED, random_hf, random_hooked, random_ids, to_bridge
 from tests.exits.literally import HOSTS, host, literally

@@ -2,7 +2,7 @@
 
 import torch
 
-from satlens.exits.decoder_cache import Cache
+from satlens.exits.decoder.cache import Cache
 
 
 def cache(rows: int = 4, layers: int = 3) -> Cache:

@@ -5,12 +5,15 @@ import torch
 
 from satlens.errors import InputError, NumericsError
 from satlens.exits import (
+    AgreementProbe,
     Classifier,
     FixedLayer,
     SoftmaxResponse,
     StageExit,
     evaluate,
+    sweep,
 )
+from satlens.lenses import LogitLens
 from tests.exits.toys import Probe, agreement_probe, documents, unit_costs, whole_numbers
 
 
@@ -41,6 +44,17 @@ class TestBadInput:
     def test_not_one_boolean_a_token(self, said, found):
         with pytest.raises(InputError, match=rf"'wrong' must return one boolean a token.*{found}"):
             self.run(Wrong(said))
+
+    @pytest.mark.parametrize("asked", [evaluate, sweep, AgreementProbe.fit])
+    def test_a_lens_of_another_model(self, asked):
+        lens = LogitLens(whole_numbers())
+        with pytest.raises(InputError, match="given beside another model"):
+            asked(
+                whole_numbers(),
+                documents(),
+                *[SoftmaxResponse()] * (asked != AgreementProbe.fit),
+                lens=lens,
+            )
 
     def test_a_signal_of_the_wrong_shape(self):
         class Flat(SoftmaxResponse):

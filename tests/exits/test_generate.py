@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import satlens
 from satlens.exits import FixedLayer, Never
-from satlens.exits.generate import generate
-from satlens.exits.request import stop_ids
+from satlens.exits.generation.generate import generate
+from satlens.exits.generation.request import stop_ids
 from satlens.models.fast_linear import fast_linears
 from satlens.models.identity import weights_sha256
 from tests.builders import HAS_HOOKED, random_hf, random_ids

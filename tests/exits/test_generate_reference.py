@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satlens.exits import FixedLayer, Never, Patience, SoftmaxResponse, StateSaturation
-from satlens.exits.generate import generate
+from satlens.exits.generation.generate import generate
 from satlens.lenses import LinearShortcut
 from tests.builders import random_ids
 from tests.exits.literally import HOSTS, Random, host, literally

@@ -9,7 +9,7 @@ import torch
 import satlens
 from satlens.errors import InputError, ModelError, NumericsError
 from satlens.exits import FixedLayer, Never, SoftmaxResponse
-from satlens.exits.generate import generate
+from satlens.exits.generation.generate import generate
 from tests.builders import HAS_HOOKED, random_hf, random_hooked, random_other, to_bridge
 from tests.exits.literally import host
 
@@ -37,6 +37,12 @@ from tests.exits.literally import host
 def test_settings_that_mean_nothing(asked, words):
     with pytest.raises(InputError, match=words):
         generate(host("hf gpt2"), [[1, 2]], **asked)
+
+
+def test_a_lens_of_another_model():
+    lens = satlens.LogitLens(satlens.wrap(host("hf gpt2")))
+    with pytest.raises(InputError, match="given beside another model"):
+        generate(copy.deepcopy(host("hf gpt2")), [[1, 2]], lens=lens)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from scipy.stats import chisquare
 
 from satlens.errors import InputError, NumericsError
 from satlens.exits import FixedLayer
-from satlens.exits.answers import Sampling, generators
-from satlens.exits.generate import generate
+from satlens.exits.generation.answers import Sampling, generators
+from satlens.exits.generation.generate import generate
 from satlens.lenses.logit import LogitLens
 from tests.builders import random_ids
 from tests.exits.literally import Random, host, states_of

@@ -7,8 +7,8 @@ import satlens
 from satlens.errors import InputError
 from satlens.exits import StageExit, report
 from satlens.exits.frontier import compare
-from satlens.exits.judging import COIN, DECAYING, LOGIT, SHORTCUT, STAGE, Study, judge
-from satlens.exits.study import mean_length
+from satlens.exits.study.judging import COIN, DECAYING, LOGIT, SHORTCUT, STAGE, Study, judge
+from satlens.exits.study.report import mean_length
 from satlens.probes import StageProbe
 from tests.exits.planted import planted
 from tests.exits.toys import unit_costs

@@ -4,7 +4,7 @@
     for l = 0 .. L-1:    h = block_l(h), only rows still here; those that the policy picks leave with h
     next token = the lens at the state that each row left with
 
-A row that left owes its keys and values in the blocks above (`satlens.exits.decoder_cache`). Rows are
+A row that left owes its keys and values in the blocks above (`satlens.exits.decoder.cache`). Rows are
 independent: they may stand at different positions and leave after different blocks.
 """
 
@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from satlens.exits.answers import Exits
-from satlens.exits.decoder import Decoder, Places
-from satlens.exits.decoder_cache import Cache
-from satlens.exits.decoder_parts import Rotary
+from satlens.exits.decoder.cache import Cache
+from satlens.exits.decoder.decoder import Decoder, Places
+from satlens.exits.decoder.parts import Rotary
+from satlens.exits.generation.answers import Exits
 from satlens.exits.policy import Peek, Policy, leaving
 
 

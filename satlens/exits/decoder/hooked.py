@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from satlens.errors import ModelError
-from satlens.exits.decoder import Block, Decoder
-from satlens.exits.decoder_parts import ByHead, Linear, Mlp, Norm, Rotary, activation
+from satlens.exits.decoder.decoder import Block, Decoder
+from satlens.exits.decoder.parts import ByHead, Linear, Mlp, Norm, Rotary, activation
 
 
 def hooked(host: Any) -> Decoder:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from satlens.errors import ModelError
-from satlens.exits.decoder import Block, Decoder
-from satlens.exits.decoder_hooked import hooked
-from satlens.exits.decoder_parts import Joint, Linear, Mlp, Norm, Rotary, Separate, activation
+from satlens.exits.decoder.decoder import Block, Decoder
+from satlens.exits.decoder.hooked import hooked
+from satlens.exits.decoder.parts import Joint, Linear, Mlp, Norm, Rotary, Separate, activation
 from satlens.models.convert import rope
 from satlens.models.fast_linear import product, taken
 from satlens.models.protocol import ResidualModel
@@ -24,7 +24,7 @@ MOVING = ("dynamic", "longrope")
 
 
 def decoder_of(model: ResidualModel) -> Decoder:
-    """The host's blocks as a `Decoder`, unchecked (see `satlens.exits.decoder_check`).
+    """The host's blocks as a `Decoder`, unchecked (see `satlens.exits.decoder.check`).
 
     Raises:
         ModelError: an encoder, or a kind that is not known; the message names those that are.

@@ -6,13 +6,13 @@ import numpy as np
 
 from satlens.exits.calibrate import Calibration
 from satlens.exits.frontier import Comparison
-from satlens.exits.judging import LEVEL
 from satlens.exits.result import NUMBERS, ORACLE, Evaluation
+from satlens.exits.study.judging import LEVEL
 from satlens.resampling import Intervals, bootstrap, finite
 
 if TYPE_CHECKING:
-    from satlens.exits.judging import Study
-    from satlens.exits.study import ExitReport
+    from satlens.exits.study.judging import Study
+    from satlens.exits.study.report import ExitReport
 
 FRONTIERS = ("agreement", "layers", "accuracy")
 

@@ -16,15 +16,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from satlens.conventions import DEFAULT_SEED
-from satlens.exits.answers import Answers, generators
-from satlens.exits.decoder import Decoder
-from satlens.exits.decoder_check import checked_decoder
-from satlens.exits.decoding import Stepper
-from satlens.exits.generation import Generation
+from satlens.exits.decoder.check import checked_decoder
+from satlens.exits.decoder.decoder import Decoder
+from satlens.exits.generation.answers import Answers, generators
+from satlens.exits.generation.decoding import Stepper
+from satlens.exits.generation.request import checked, read_prompts, stop_ids
+from satlens.exits.generation.result import Generation
+from satlens.exits.generation.speculative import draft_and_verify
 from satlens.exits.policy import Policy, name_of
-from satlens.exits.request import checked, read_prompts, stop_ids
-from satlens.exits.speculative import draft_and_verify
-from satlens.lenses.base import Lens
+from satlens.lenses.base import Lens, check_model
 from satlens.lenses.logit import LogitLens
 from satlens.models.protocol import ResidualModel
 from satlens.models.wrap import wrap
@@ -71,7 +71,7 @@ def generate(
 
     Raises:
         InputError: settings that mean nothing, prompts that are empty or too long, a policy that does not
-            answer with a boolean a token.
+            answer with a boolean a token, a lens of another model.
         ModelError: an encoder, blocks that are not known, hooks on the host, training mode.
         NumericsError: NaN.
 
@@ -90,7 +90,9 @@ def generate(
     asked = checked(max_new_tokens, policy, verify, do_sample, temperature, top_k, top_p)
     decoder = checked_decoder(model)
     rows = read_prompts(model, prompts, batch_size, max_new_tokens)
-    answers = Answers(LogitLens(model) if lens is None else lens, method, asked)
+    lens = LogitLens(model) if lens is None else lens
+    check_model(lens, model)
+    answers = Answers(lens, method, asked)
     own = generators(seed, len(rows))
     ends = stop_ids(model, eos_token_id) if stop_at_eos else frozenset()
     job = _Job(decoder, policy, answers, max_new_tokens, ends, verify)

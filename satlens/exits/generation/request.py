@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from satlens.errors import InputError
-from satlens.exits.answers import Sampling
+from satlens.exits.generation.answers import Sampling
 from satlens.models.protocol import ResidualModel
 
 

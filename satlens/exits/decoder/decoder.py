@@ -4,7 +4,7 @@
     h' = h + W_O attention(q, K, V)
     h_next = h' + mlp(norm_2(h'))                               from h in place of h' in parallel blocks
 
-The weights are the host's own tensors, or views of them; `satlens.exits.decoder_hosts` says where each kind
+The weights are the host's own tensors, or views of them; `satlens.exits.decoder.hosts` says where each kind
 of host keeps them. Keys and values of a position that left early are made from the state it left with,
 through the norm and the projections of each block it skipped (Schuster et al. 2022, CALM), when a later
 position of its sequence first reads that block: the block multiplies such states along with its own, so its
@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from satlens.exits.decoder_cache import Cache
-from satlens.exits.decoder_parts import Linear, Mlp, Norm, Project, Rotary
+from satlens.exits.decoder.cache import Cache
+from satlens.exits.decoder.parts import Linear, Mlp, Norm, Project, Rotary
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
     training    thresholds of the sweep, exit classifiers, stage probe, linear shortcut
     held out    frontiers and verdicts; half of it chooses calibrated thresholds, the other half tests them
 
-The verdicts are those of `satlens.exits.judging`.
+The verdicts are those of `satlens.exits.study.judging`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +20,6 @@ from satlens.exits.calibrate import Calibration, calibrate
 from satlens.exits.cost import Costs
 from satlens.exits.evaluate import evaluate
 from satlens.exits.frontier import compare
-from satlens.exits.judging import (
-    DECAYING,
-    LOGIT,
-    MARGIN,
-    PER_LAYER,
-    SHORTCUT,
-    UNTRAINED,
-    Study,
-    judge,
-)
 from satlens.exits.policies import (
     FixedLayer,
     Patience,
@@ -39,6 +29,16 @@ from satlens.exits.policies import (
 )
 from satlens.exits.policy import ThresholdPolicy
 from satlens.exits.result import Evaluation
+from satlens.exits.study.judging import (
+    DECAYING,
+    LOGIT,
+    MARGIN,
+    PER_LAYER,
+    SHORTCUT,
+    UNTRAINED,
+    Study,
+    judge,
+)
 from satlens.exits.sweep import POINTS, sweep
 from satlens.lenses import Lens, LogitLens, ShortcutFitter
 from satlens.models import Batches, ResidualModel, untrained, wrap
@@ -76,7 +76,7 @@ class ExitReport:
         """Ready for JSON: keys "split", "cost", "studies", "shift", "calibration",
         "verdicts", "notes", "settings".
         """
-        from satlens.exits.records import to_dict
+        from satlens.exits.study.records import to_dict
 
         return to_dict(self)
 

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from satlens.exits.answers import Answers
-from satlens.exits.decoding import Stepper
+from satlens.exits.generation.answers import Answers
+from satlens.exits.generation.decoding import Stepper
 
 
 @dataclass(frozen=True, eq=False)

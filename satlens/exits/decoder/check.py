@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from satlens.errors import ModelError, NumericsError
-from satlens.exits.decoder import Decoder, Places
-from satlens.exits.decoder_hosts import decoder_of
+from satlens.exits.decoder.decoder import Decoder, Places
+from satlens.exits.decoder.hosts import decoder_of
 from satlens.models.inputs import example_ids
 from satlens.models.load import SAME
 from satlens.models.protocol import ResidualModel

@@ -1,0 +1,1 @@
+"""Generation that stops computing: prompts, the loop, the choice of the next token, verified drafts."""
