@@ -6,6 +6,7 @@ import os
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import jupytext
 
@@ -43,6 +44,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 nb_execution_mode = "force"
+nb_execution_excludepatterns = []  # those that the tests ran just before, where `.ci/run` says so
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
@@ -56,7 +58,22 @@ def made() -> None:
     schemas = {verb: schema(verb) for verb in VERBS.values()}
     (MADE / "results_keys.md").write_text(keys_of_results(schemas), encoding="utf-8")
     for source in sorted((ROOT / "tutorials").glob("[0-9]*.py")):
-        jupytext.write(jupytext.read(source), MADE / f"{source.stem}.ipynb", fmt="ipynb")
+        notebook = jupytext.read(source)
+        if executed := executed_before(source.stem, notebook):
+            notebook = executed
+            nb_execution_excludepatterns.append(f"_made/{source.stem}.ipynb")
+        jupytext.write(notebook, MADE / f"{source.stem}.ipynb", fmt="ipynb")
+
+
+def executed_before(name: str, notebook: Any) -> Any:
+    """The notebook as the tests ran it (SATLENS_NOTEBOOKS), if it is of the same cells; else None."""
+    folder = os.environ.get("SATLENS_NOTEBOOKS")
+    path = Path(folder) / f"{name}.ipynb" if folder else None
+    if path is None or not path.is_file():
+        return None
+    executed = jupytext.read(path)
+    cells = [[(cell.cell_type, cell.source) for cell in one.cells] for one in (executed, notebook)]
+    return executed if cells[0] == cells[1] else None
 
 
 def local_inventory() -> str:
