@@ -108,6 +108,9 @@ def hf_config(family: str, **kw: Any) -> Any:
             max_position_embeddings=n_ctx, ffn_dim=2 * d, word_embed_proj_dim=d, pad_token_id=1,
         )  # fmt: skip
         return hf.OPTConfig(**(own | kw))
+    if family == "mamba":
+        own = dict(vocab_size=vocab, hidden_size=d, num_hidden_layers=layers, state_size=4)
+        return hf.MambaConfig(**(own | dict(bos_token_id=0, eos_token_id=0, pad_token_id=0) | kw))
     kinds = {
         "llama": hf.LlamaConfig,
         "gpt_neox": hf.GPTNeoXConfig,
@@ -155,7 +158,12 @@ def random_ids(vocab: int, lengths: list[int], seed: int = 0) -> list[list[int]]
 
 
 def random_other(kind: str, seed: int = 0) -> nn.Module:
-    """A bridge of a small random model that is no decoder-only one: a key of `OTHER`."""
+    """A bridge of a small random model that is no decoder-only one: a kind of `random_other_hf`."""
+    return to_bridge(random_other_hf(kind, seed), kind)
+
+
+def random_other_hf(kind: str, seed: int = 0) -> nn.Module:
+    """A small random Hugging Face model that is no decoder-only one."""
     import transformers as hf
 
     small = dict(vocab_size=50, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
@@ -172,17 +180,33 @@ def random_other(kind: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         model = {
             "bert": lambda: hf.BertForMaskedLM(hf.BertConfig(**small)),
+            "roberta": lambda: hf.RobertaForMaskedLM(hf.RobertaConfig(**small)),
+            "distilbert": lambda: hf.DistilBertForMaskedLM(
+                hf.DistilBertConfig(
+                    vocab_size=50,
+                    dim=32,
+                    n_layers=3,
+                    n_heads=4,
+                    hidden_dim=64,
+                    max_position_embeddings=32,
+                )  # fmt: skip
+            ),
             "t5": lambda: hf.T5ForConditionalGeneration(hf.T5Config(**t5)),
             "t5-untied": lambda: hf.T5ForConditionalGeneration(
                 hf.T5Config(**t5, tie_word_embeddings=False, feed_forward_proj="gated-gelu")
             ),
+            "mt5": lambda: hf.MT5ForConditionalGeneration(hf.MT5Config(**t5)),
             "bart": lambda: hf.BartForConditionalGeneration(hf.BartConfig(**bart)),
+            "mbart": lambda: hf.MBartForConditionalGeneration(hf.MBartConfig(**bart)),
+            "marian": lambda: hf.MarianMTModel(hf.MarianConfig(**bart)),
             "vit": lambda: hf.ViTForImageClassification(hf.ViTConfig(**image)),
             "deit": lambda: hf.DeiTForImageClassification(hf.DeiTConfig(**image)),
         }[kind]()
+        if kind == "marian":
+            model.final_logits_bias.normal_()
         for parameter in model.parameters():  # norms and biases too, so that a wrong one shows
             parameter.data.add_(0.1 * torch.randn_like(parameter))
-    return to_bridge(model.eval(), kind)
+    return model.eval()
 
 
 def random_native(seed: int = 0) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from satlens.models.batches import Batches
 from satlens.models.fast_linear import fast_linears
+from satlens.models.fill_in import MaskedDocuments, mask_documents, with_masks
 from satlens.models.hooked_hf import HookedModule
 from satlens.models.identity import weights_sha256
 from satlens.models.load import load_model
@@ -13,11 +14,14 @@ __all__ = [
     "Batch",
     "Batches",
     "HookedModule",
+    "MaskedDocuments",
     "ResidualModel",
     "States",
     "fast_linears",
     "load_model",
+    "mask_documents",
     "untrained",
     "weights_sha256",
+    "with_masks",
     "wrap",
 ]

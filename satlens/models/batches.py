@@ -120,14 +120,18 @@ def windows(
     bos: int | None,
     eos: int | None = None,
     include_bos: bool = False,
+    counts: Bool[Tensor, " pos"] | None = None,
 ) -> list[Row]:
     """The rows of one document; its ``bos`` in front and its ``eos`` at the end frame every window.
 
-    The frame counts only with ``include_bos``, and then only at the ends of the document.
+    The frame counts only with ``include_bos``, and then only at the ends of the document; of the rest
+    what ``counts`` says, by default all.
     """
     has_bos = bos is not None and len(ids) > 0 and int(ids[0]) == bos
     has_eos = eos is not None and len(ids) > int(has_bos) and int(ids[-1]) == eos
-    body = ids[int(has_bos) : len(ids) - int(has_eos)]
+    inside = slice(int(has_bos), len(ids) - int(has_eos))
+    body = ids[inside]
+    counted = torch.ones(len(body), dtype=torch.bool) if counts is None else counts[inside]
     room = len(body) if context is None else context - has_bos - has_eos
     if len(body) and room < 1:
         raise InputError(f"A context of {context} leaves no room beside the special tokens.")
@@ -135,7 +139,7 @@ def windows(
     for offset in range(0, max(len(body), 1), max(room, 1)):
         piece = body[offset : offset + room]
         last = offset + len(piece) >= len(body)
-        real = torch.ones(len(piece), dtype=torch.bool)
+        real = counted[offset : offset + room]
         if has_bos:
             piece = torch.cat([ids[:1], piece])
             real = torch.cat([torch.tensor([include_bos and offset == 0]), real])

@@ -181,6 +181,7 @@ def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
         context=positions,
         tokenizer=host.tokenizer,
         example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
+        causal=True,
     )
 
 
@@ -189,7 +190,7 @@ def scales_states(config: Any) -> bool:
 
     transformers >= 5.13 ties every T5 and keeps the scale apart; MT5 has none, tied or not.
     """
-    if config.model_type == "mt5":
+    if config.model_type == "mt5" or "t5" not in config.model_type:  # mBART has a final norm alone
         return False
     return bool(getattr(config, "scale_decoder_outputs", config.tie_word_embeddings))
 

@@ -4,6 +4,10 @@
 TransformerLens 3 and 4 work on it under the names ``blocks.l.hook_resid_post``. A hook point is the
 identity until something is hooked to it, and is behind its layer only while the wrapper runs or
 inside ``attached()``: the model's outputs are its own, and afterwards nothing is left on it.
+
+Mamba has the same stream without attention: a block is ``h + mixer(norm(h))``, and its state is the sum.
+With ``residual_in_fp32`` (its default) the sum is kept in float32 whatever the weights are, so states of a
+bfloat16 Mamba are float32; what the head reads is ``norm_f(h)``, rounded to the type of its weights.
 """
 
 from collections.abc import Iterable, Iterator
@@ -187,6 +191,8 @@ def head_readout(host: nn.Module, layout: Layout, config: Any) -> Readout:
         getattr(config, "logits_scaling", None) or 1
     )
     cap = getattr(config, "final_logit_softcapping", None)
-    return LinearReadout(
-        (host.get_submodule(layout.norm),), host.get_submodule(head), (scaled(scale), soft_cap(cap))
-    )
+    before: tuple[Readout, ...] = (host.get_submodule(layout.norm),)
+    output = host.get_submodule(head)
+    if getattr(config, "residual_in_fp32", False):
+        before = (*before, lambda x: x.to(output.weight.dtype))
+    return LinearReadout(before, output, (scaled(scale), soft_cap(cap)))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from satlens.errors import InputError
 from satlens.models.batches import Batches, collate_tokens, windows
+from satlens.models.masks import Masks, mask_note
 
 ACCEPTED = (
     "a string, a list of strings, a list of 1-D id lists or tensors, a 2-D id tensor without padding, "
@@ -35,6 +36,7 @@ def token_batches(
     vocabulary: int | None = None,
     prepend_bos: bool = True,
     bidirectional: bool = False,
+    masks: Masks | None = None,
     device: torch.device | str = "cpu",
 ) -> Batches:
     """Documents in padded batches; every position of every document once.
@@ -42,12 +44,58 @@ def token_batches(
     Text is tokenised without special tokens; the tokenizer's BOS, if it has one, is put in front as
     position 0 (``prepend_bos=False`` for models trained without). A bidirectional model gets its
     ``[CLS]`` and ``[SEP]`` around the text instead. Ids are taken as they are; a leading BOS among
-    them is recognised. Neither counts unless ``include_bos``.
+    them is recognised. Neither counts unless ``include_bos``. Where a bidirectional model's document
+    holds ``[MASK]``, only those positions count (`satlens.models.masks`).
 
     Raises:
         InputError: nothing to read, ids that are no whole numbers or outside the vocabulary, text
             without a tokenizer, or anything but the accepted types.
     """
+    bos, eos = special_ids(tokenizer, bidirectional)
+    masks = Masks.of(tokenizer, bidirectional) if masks is None else masks
+    documents = read_documents(
+        inputs,
+        tokenizer=tokenizer,
+        vocabulary=vocabulary,
+        prepend_bos=prepend_bos,
+        bidirectional=bidirectional,
+    )
+    rows, split, n_windows, n_masked = [], 0, 0, 0
+    for index, ids in enumerate(documents):
+        counts = masks.counted(ids, index)
+        pieces = windows(
+            index, ids, context=context, bos=bos, eos=eos, include_bos=include_bos, counts=counts
+        )
+        if not any(bool(piece.real.any()) for piece in pieces):
+            raise InputError(
+                f"Document {index} has no token besides special ones ({ids.tolist()}); pass "
+                "include_bos=True to count them, or leave the document out."
+            )
+        n_masked += counts is not None
+        # A window of a masked document may hold no mask: nothing of it is asked.
+        rows += [piece for piece in pieces if counts is None or bool(piece.real.any())]
+        if len(pieces) > 1:
+            split, n_windows = split + 1, n_windows + len(pieces)
+    notes = [mask_note(n_masked, len(documents))] if 0 < n_masked < len(documents) else []
+    if split:
+        notes.append(
+            f"{split} of {len(documents)} documents are longer than the model's context of {context} "
+            f"tokens; they were split into {n_windows} windows. Nothing is lost, but a window does "
+            "not see the one before."
+        )
+    collate = partial(collate_tokens, device=device)
+    return Batches(tuple(rows), batch_size, collate, len(documents), " ".join(notes) or None)
+
+
+def read_documents(
+    inputs: Any,
+    *,
+    tokenizer: Any = None,
+    vocabulary: int | None = None,
+    prepend_bos: bool = True,
+    bidirectional: bool = False,
+) -> list[Int[Tensor, " pos"]]:
+    """The ids of every document, text framed as the model reads it; errors as in `token_batches`."""
     bos, eos = special_ids(tokenizer, bidirectional)
     documents = []
     for index, document in enumerate(split_documents(inputs)):
@@ -58,26 +106,7 @@ def token_batches(
             documents.append(torch.tensor(ids))
         else:
             documents.append(check_ids(document, index, vocabulary))
-    rows, split, n_windows = [], 0, 0
-    for index, ids in enumerate(documents):
-        pieces = windows(index, ids, context=context, bos=bos, eos=eos, include_bos=include_bos)
-        if not any(bool(piece.real.any()) for piece in pieces):
-            raise InputError(
-                f"Document {index} has no token besides special ones ({ids.tolist()}); pass "
-                "include_bos=True to count them, or leave the document out."
-            )
-        rows += pieces
-        if len(pieces) > 1:
-            split, n_windows = split + 1, n_windows + len(pieces)
-    note = None
-    if split:
-        note = (
-            f"{split} of {len(documents)} documents are longer than the model's context of {context} "
-            f"tokens; they were split into {n_windows} windows. Nothing is lost, but a window does "
-            "not see the one before."
-        )
-    collate = partial(collate_tokens, device=device)
-    return Batches(tuple(rows), batch_size, collate, len(documents), note)
+    return documents
 
 
 def example_ids(vocabulary: int, context: int | None = None) -> list[int]:

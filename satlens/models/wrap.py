@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from satlens.errors import ModelError, NumericsError, ReadoutError
 from satlens.models.bridge import bridge
+from satlens.models.hf_encoders import MASKED
+from satlens.models.hf_pairs import PAIRS
 from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
 from satlens.models.hooked_hf import hooked_hf
 from satlens.models.protocol import Batch, ResidualModel, States
@@ -19,6 +21,8 @@ KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
     "HookedEncoder": hooked_encoder,
     "HookedEncoderDecoder": hooked_encoder_decoder,
     "TransformerBridge": bridge,
+    **MASKED,
+    **PAIRS,
 }
 
 # Measured on the CPU over every kind of host in tests/models, float32 to bfloat16: 0, since the readout
@@ -139,8 +143,10 @@ def verify(model: ResidualModel) -> ResidualModel:
             f"The readout of {model.name} does not give the model's own logits: the largest "
             f"difference is {worst:.3g}, where {allowed:.3g} is allowed. {ADVICE}"
         )
+    # In the head's own type: Mamba's logits are float32, its head may be bfloat16.
+    rounding = TOLERANCE.get(got.dtype, TOLERANCE[torch.float32])
     if isinstance(model.readout, LinearReadout) and not is_linear(
-        model.readout, states.resid[-1], allowed / max(spread, 1e-6)
+        model.readout, states.resid[-1], rounding
     ):
         return replace(model, readout=replace(model.readout, linear=False))
     return model

@@ -17,6 +17,7 @@ from tests.builders import (
     random_hooked_encoder,
     random_native,
     random_other,
+    random_other_hf,
 )
 from tests.models.test_inputs import make_tokenizer
 
@@ -33,6 +34,11 @@ HOSTS = {
     "vit-bridge": lambda: random_other("vit"),
     "hf-gpt2": random_hf,
     "hf-llama": lambda: random_hf("llama"),
+    "hf-bert": lambda: random_other_hf("bert"),
+    "hf-t5": lambda: random_other_hf("t5"),
+    "hf-bart": lambda: random_other_hf("bart"),
+    "hf-mamba": lambda: random_hf("mamba"),
+    "mamba-bridge": lambda: random_bridge(family="mamba"),
 }
 if HAS_HOOKED:
     HOSTS |= {
