@@ -8,6 +8,7 @@
                             sqrt(2 L); the head is tied if it was
     HookedEncoder           BERT's rule: N(0, 0.02), biases 0, norms 1
     HookedEncoderDecoder    T5's rule: N(0, 1/fan-in) by matrix, embeddings N(0, 1)
+    ResidualLSTM            torch's rule for LSTMs, U(-d^-1/2, d^-1/2), forget biases 1; embedding N(0, 0.02)
 
 The global random state is left as it was, and no tensor is shared with the trained model.
 """
@@ -57,6 +58,8 @@ def untrained(model: nn.Module | ResidualModel, seed: int = DEFAULT_SEED) -> nn.
             fresh = fresh_hooked(host)
         elif hasattr(host, "config") and hasattr(host.config, "get_text_config"):
             fresh = fresh_hf(host)
+        elif "ResidualLSTM" in names:
+            fresh = fresh_lstm(host)
         else:
             raise ModelError(
                 f"satlens.untrained cannot build a {type(host).__name__} anew; pass a TransformerLens "
@@ -79,6 +82,15 @@ def fresh_hf(host: nn.Module) -> nn.Module:
     fresh = like(type(host)(copy.deepcopy(host.config)), host)
     if hasattr(host, "tokenizer"):
         fresh.tokenizer = host.tokenizer
+    return fresh
+
+
+def fresh_lstm(host: Any) -> nn.Module:
+    """The stacked LSTM of the same shape."""
+    fresh = like(host.untrained(), host)
+    for name in ("name_or_path", "tokenizer"):
+        if hasattr(host, name):
+            setattr(fresh, name, getattr(host, name))
     return fresh
 
 

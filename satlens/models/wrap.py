@@ -15,6 +15,7 @@ from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked
 from satlens.models.hooked_hf import hooked_hf
 from satlens.models.protocol import Batch, ResidualModel, States
 from satlens.models.readout import LinearReadout, Readout, is_linear
+from satlens.models.recurrent import residual_lstm
 
 KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
     "HookedTransformer": hooked_transformer,
@@ -23,6 +24,7 @@ KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
     "TransformerBridge": bridge,
     **MASKED,
     **PAIRS,
+    "ResidualLSTM": residual_lstm,
 }
 
 # Measured on the CPU over every kind of host in tests/models, float32 to bfloat16: 0, since the readout

@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import LlamaForCausalLM
+from torch import nn
 
 from satlens.errors import InputError
 
 
-def save_weights(model: LlamaForCausalLM, path: Path, meta: dict[str, Any] | None = None) -> None:
+def save_weights(model: nn.Module, path: Path, meta: dict[str, Any] | None = None) -> None:
     """The parameters, each once (the tied unembedding is the embedding)."""
     _write({name: p.detach() for name, p in model.named_parameters()}, meta or {}, path)
 
 
-def load_weights(model: LlamaForCausalLM, path: Path) -> dict[str, Any]:
+def load_weights(model: nn.Module, path: Path) -> dict[str, Any]:
     """Put stored parameters into the model; returns what was stored beside them."""
     tensors, meta = _read(path)
     _copy_parameters(model, tensors, path)
@@ -28,7 +28,7 @@ def load_weights(model: LlamaForCausalLM, path: Path) -> dict[str, Any]:
 
 
 def save_state(
-    model: LlamaForCausalLM,
+    model: nn.Module,
     optimizers: list[torch.optim.Optimizer],
     meta: dict[str, Any],
     path: Path,
@@ -46,7 +46,7 @@ def save_state(
 
 
 def load_state(
-    model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], path: Path
+    model: nn.Module, optimizers: list[torch.optim.Optimizer], path: Path
 ) -> dict[str, Any]:
     """The inverse of :func:`save_state`; returns the stored ``meta``.
 
@@ -70,7 +70,7 @@ def load_state(
     return meta
 
 
-def _copy_parameters(model: LlamaForCausalLM, tensors: dict[str, torch.Tensor], path: Path) -> None:
+def _copy_parameters(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     own = dict(model.named_parameters())
     odd = sorted(own.keys() ^ tensors.keys()) + sorted(
         name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape

@@ -24,7 +24,9 @@ from satlens.zoo.data import (
     make_split,
     read_stories,
 )
-from satlens.zoo.model import build_model, document_nats
+from satlens.zoo.lstm import ResidualLSTM
+from satlens.zoo.lstm import save as save_lstm
+from satlens.zoo.model import Network, build_model, document_nats
 from satlens.zoo.ngrams import NGram
 from satlens.zoo.settings import Settings, read_settings
 
@@ -94,7 +96,7 @@ def measure(
     return table
 
 
-def model_scorer(model: LlamaForCausalLM, context: int) -> Callable[[list[list[int]]], float]:
+def model_scorer(model: Network, context: int) -> Callable[[list[list[int]]], float]:
     """Summed nats of documents under the network."""
     return lambda documents: float(document_nats(model, documents, context).sum())
 
@@ -106,7 +108,7 @@ def ngram_scorer(order: int, vocab: int, train: Sequence[Sequence[int]]) -> Call
 
 
 @torch.no_grad()
-def sample(model: LlamaForCausalLM, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
+def sample(model: Network, tokenizer: Tokenizer, prompt: str, seed: int) -> str:
     """Ancestral sampling from softmax(logits / TEMPERATURE), until the document ends.
 
     At most ``SAMPLE_TOKENS`` tokens; nothing is cut from the distribution.
@@ -124,7 +126,7 @@ def sample(model: LlamaForCausalLM, tokenizer: Tokenizer, prompt: str, seed: int
     return tokenizer.decode(ids[1:])
 
 
-def round_to_half(model: LlamaForCausalLM) -> None:
+def round_to_half(model: Network) -> None:
     """Give the parameters the values that float16 stores, still in float32."""
     with torch.no_grad():
         for parameter in model.parameters():
@@ -132,7 +134,7 @@ def round_to_half(model: LlamaForCausalLM) -> None:
 
 
 def choose(
-    model: LlamaForCausalLM, work: Path, held_out: list[list[int]], settings: Settings
+    model: Network, work: Path, held_out: list[list[int]], settings: Settings
 ) -> dict[str, Any]:
     """Load the better of the best and the last weights, by held-out loss after rounding."""
     last = load_state(model, [], work / "last.safetensors")
@@ -191,12 +193,16 @@ def export(data: Path, out: Path) -> dict[str, Any]:
     write_model(model, out)
     text = json.dumps(metrics, indent=2) + "\n"
     (out / "metrics.json").write_text(text, encoding="utf-8")
-    write_card(out)
+    if settings.architecture == "llama":  # the card is the bundled model's
+        write_card(out)
     return metrics
 
 
-def write_model(model: LlamaForCausalLM, out: Path) -> None:
-    """float16 weights and config.json, as ``from_pretrained`` reads them."""
+def write_model(model: Network, out: Path) -> None:
+    """float16 weights and config.json, as ``from_pretrained`` (or `satlens.zoo.lstm.load`) reads them."""
+    if isinstance(model, ResidualLSTM):
+        save_lstm(model, out, torch.float16)
+        return
     half = build_half(model)
     half.save_pretrained(out)
     # Sampling defaults belong to the caller; the file would only repeat the config's token ids.

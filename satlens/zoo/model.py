@@ -11,12 +11,20 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from satlens.errors import InputError
 from satlens.zoo.data import BOUNDARY_ID
+from satlens.zoo.lstm import LSTMConfig, ResidualLSTM
 from satlens.zoo.settings import Settings
 
+Network = LlamaForCausalLM | ResidualLSTM
+"""What the training script can train: ids -> ``.logits``, with a tied head."""
 
-def build_model(settings: Settings) -> LlamaForCausalLM:
-    """A Llama with tied embeddings and no biases, initialised from the seed."""
+
+def build_model(settings: Settings) -> Network:
+    """A Llama with tied embeddings and no biases, or a stacked LSTM, initialised from the seed."""
     torch.manual_seed(settings.seed)
+    if settings.architecture == "lstm":
+        return ResidualLSTM(
+            LSTMConfig(settings.vocab, settings.hidden, settings.layers, settings.dropout)
+        )
     config = LlamaConfig(
         vocab_size=settings.vocab,
         hidden_size=settings.hidden,
@@ -34,11 +42,13 @@ def build_model(settings: Settings) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def add_dropout(model: LlamaForCausalLM, p: float) -> None:
+def add_dropout(model: Network, p: float) -> None:
     """Dropout on what each attention and MLP adds to the residual stream, in training mode only.
 
-    The same rate in every block: nothing favours early or late layers.
+    The same rate in every block: nothing favours early or late layers. The LSTM has its own.
     """
+    if isinstance(model, ResidualLSTM):
+        return
 
     def drop(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor):
         return F.dropout(output, p, training=module.training)
@@ -48,15 +58,15 @@ def add_dropout(model: LlamaForCausalLM, p: float) -> None:
         block.mlp.down_proj.register_forward_hook(drop)
 
 
-def make_optimizers(model: LlamaForCausalLM, settings: Settings) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: Network, settings: Settings) -> list[torch.optim.Optimizer]:
     """Muon for the block matrices and AdamW for the rest, or AdamW for all.
 
     ``match_rms_adamw`` scales Muon's update to the size of AdamW's, so one learning rate and one
-    weight decay serve both.  Norm gains are not decayed.
+    weight decay serve both.  Norm gains and biases are not decayed.
     """
-    blocks = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    embedding = [model.get_input_embeddings().weight]
+    blocks = [p for p in model.parameters() if p.ndim == 2 and p is not embedding[0]]
     gains = [p for p in model.parameters() if p.ndim == 1]
-    embedding = [model.model.embed_tokens.weight]
     decay = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     with_adamw = embedding if settings.optimizer == "muon" else embedding + blocks
     optimizers: list[torch.optim.Optimizer] = [
@@ -88,7 +98,7 @@ def learning_rate(step: int, settings: Settings) -> float:
     return settings.lr * min(1.0, (step + 1) / max(1, settings.warmup)) * shape
 
 
-def batch_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
+def batch_loss(model: Network, rows: torch.Tensor) -> torch.Tensor:
     """Mean next-token cross-entropy (nats) of rows ``[batch, position]``."""
     logits = model(input_ids=rows[:, :-1], use_cache=False).logits
     return F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten())
@@ -96,7 +106,7 @@ def batch_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def document_nats(
-    model: LlamaForCausalLM, documents: list[list[int]], context: int, batch: int = 16
+    model: Network, documents: list[list[int]], context: int, batch: int = 16
 ) -> torch.Tensor:
     """-log p(token | the tokens before it), summed over each document: ``[document]``, nats.
 

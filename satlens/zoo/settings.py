@@ -28,6 +28,7 @@ class Settings:
     vocab: int = 4096
 
     # Model
+    architecture: str = "llama"  # or "lstm", which has neither heads nor intermediate
     layers: int = 16
     hidden: int = 128
     heads: int = 4
@@ -45,7 +46,7 @@ class Settings:
     final_lr: float = 0.05  # share of lr at which the rate ends
     weight_decay: float = 0.1
     clip: float = 1.0
-    dropout: float = 0.1  # on what each attention and MLP adds to the residual stream
+    dropout: float = 0.1  # on what each attention and MLP (each LSTM) adds to the residual stream
     autocast: bool = True  # bfloat16 products, float32 weights and optimizer state
     threads: int = 2
 
@@ -54,6 +55,10 @@ class Settings:
     snapshots: int = 8  # weights kept at this many log-spaced steps
 
     def __post_init__(self) -> None:
+        if self.architecture not in ("llama", "lstm"):
+            raise InputError(
+                f"architecture is {self.architecture!r}, which is not known; use 'llama' or 'lstm'."
+            )
         if self.optimizer not in ("muon", "adamw"):
             raise InputError(
                 f"optimizer is {self.optimizer!r}, which is not known; use 'muon' or 'adamw'."

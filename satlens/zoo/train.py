@@ -25,7 +25,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import LlamaForCausalLM
 
 from satlens.errors import InputError
 from satlens.zoo.checkpoint import load_state, save_state, save_weights
@@ -40,6 +39,7 @@ from satlens.zoo.data import (
 )
 from satlens.zoo.export import export
 from satlens.zoo.model import (
+    Network,
     add_dropout,
     batch_loss,
     build_model,
@@ -50,6 +50,9 @@ from satlens.zoo.model import (
 from satlens.zoo.settings import Settings, read_settings
 
 logger = logging.getLogger(__name__)
+
+BUNDLED = Settings()
+"""The settings of "tiny"."""
 
 
 def versions() -> dict[str, str]:
@@ -99,7 +102,7 @@ def write_json(value: dict[str, Any], path: Path) -> None:
 
 
 def held_out_loss(
-    model: LlamaForCausalLM, held_out: dict[str, list[list[int]]], settings: Settings
+    model: Network, held_out: dict[str, list[list[int]]], settings: Settings
 ) -> dict[str, float]:
     """Mean nats per token over the held-out documents, by source and over both."""
     nats, tokens = {}, {}
@@ -125,7 +128,7 @@ def snapshot_steps(settings: Settings) -> set[int]:
 
 
 def training_step(
-    model: LlamaForCausalLM,
+    model: Network,
     optimizers: list[torch.optim.Optimizer],
     stream: Stream,
     step: int,
@@ -195,7 +198,7 @@ def train(
 
 
 def _evaluate(
-    model: LlamaForCausalLM,
+    model: Network,
     held_out: dict[str, list[list[int]]],
     settings: Settings,
     progress: dict[str, Any],
@@ -217,29 +220,37 @@ def _evaluate(
         save_weights(model, work / "best.safetensors", progress["best"])
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(
+    arguments: list[str] | None, defaults: Settings, prog: str, description: str | None
+) -> argparse.Namespace:
     """Command line: one option for each setting, and where to read and write."""
-    parser = argparse.ArgumentParser(prog="python -m satlens.zoo.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--data", default=None, help="folder of the two text files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--minutes", type=float, default=None, help="stop, resumable, after this")
     for field in dataclasses.fields(Settings):
         name = "--" + field.name.replace("_", "-")
-        kind = type(field.default)
+        default = getattr(defaults, field.name)
+        kind = type(default)
         if kind is bool:
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=field.default)
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default)
         else:
-            parser.add_argument(name, type=kind, default=field.default)
+            parser.add_argument(name, type=kind, default=default)
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(
+    arguments: list[str] | None = None,
+    defaults: Settings = BUNDLED,
+    prog: str = "python -m satlens.zoo.train",
+    description: str | None = __doc__,
+) -> None:
     """Entry point: train, then write the model folder."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    options = parse(arguments)
+    options = parse(arguments, defaults, prog, description)
     names = [field.name for field in dataclasses.fields(Settings)]
     settings = Settings(**{name: getattr(options, name) for name in names})
     if options.resume:
@@ -247,7 +258,9 @@ def main(arguments: list[str] | None = None) -> None:
     data = data_folder(options.data, settings)
     progress = train(data, options.out, settings, resume=options.resume, minutes=options.minutes)
     if progress["step"] == settings.steps:  # else it stopped at --minutes, to be resumed
-        export(data, options.out)
+        losses = export(data, options.out)["held_out"]["both"]
+        told = {name: losses[name]["nats_per_token"] for name in ("model", "trigram", "unigram")}
+        logger.info("held-out nats per token %s", json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from torch import nn
 
 from satlens.errors import ModelError
 from satlens.models import load_model, untrained, wrap
+from satlens.zoo.lstm import LSTMConfig, ResidualLSTM
 from tests.builders import (
     HAS_HOOKED,
     NO_HOOKED,
@@ -39,6 +40,7 @@ HOSTS = {
     "hf-bart": lambda: random_other_hf("bart"),
     "hf-mamba": lambda: random_hf("mamba"),
     "mamba-bridge": lambda: random_bridge(family="mamba"),
+    "lstm": lambda: ResidualLSTM(LSTMConfig(50, 16, 12)).eval(),
 }
 if HAS_HOOKED:
     HOSTS |= {

@@ -1,0 +1,49 @@
+"""The stacked LSTM of `satlens.zoo.lstm` as a `ResidualModel`: the control that is no Transformer.
+
+    state after layer l     h_l = h_{l-1} + LSTM_l(norm_l(h_{l-1}))
+    readout                 head(norm(h))
+
+No attention mask is passed on: an LSTM reads from left to right, and rows are padded on the right. It has no
+context length: a document is one row, however long.
+"""
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from satlens.models.hooked import device_of
+from satlens.models.hooked_hf import HookedModule
+from satlens.models.inputs import example_ids, token_batches
+from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.readout import LinearReadout
+
+
+def residual_lstm(host: Any) -> ResidualModel:
+    """A `satlens.zoo.lstm.ResidualLSTM` as a `ResidualModel`."""
+    hooked = HookedModule(host, host.layers)
+    config = host.config
+    tokenizer = getattr(host, "tokenizer", None)
+
+    def forward(batch: Batch) -> Tensor:
+        return hooked(batch.args["input_ids"]).logits
+
+    return ResidualModel(
+        host=host,
+        name=getattr(host, "name_or_path", type(host).__name__),
+        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
+        readout=LinearReadout((host.norm,), host.head),
+        forward=forward,
+        batches=partial(
+            token_batches,
+            tokenizer=tokenizer,
+            vocabulary=config.vocab_size,
+            device=device_of(host),
+        ),
+        d_model=config.hidden_size,
+        n_outputs=config.vocab_size,
+        tokenizer=tokenizer,
+        attached=hooked.attached,
+        example=[example_ids(config.vocab_size)],
+        causal=True,
+    )
