@@ -26,8 +26,8 @@ LSTM = Settings(
     autocast=False,
     eval_every=250,
 )
-"""One million tokens, 1.2 passes over the text. A step was timed at 1.4 s on one core: 12 minutes, without the
-second thread, the tokenizer, the n-grams and the measures."""
+"""One million tokens, 1.2 passes over the text. A step was timed at 1.4 s on one core: 12 minutes, without
+the second thread, the tokenizer, the n-grams and the measures."""
 
 
 def main(arguments: list[str] | None = None) -> None:
