@@ -20,7 +20,7 @@ def folder(results: Path) -> str:
     records = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))
     ]
-    draw = {"peers": peers, "scaling": scaling, "cuda": cuda}
+    draw = {"peers": peers, "scaling": scaling, "gpu": gpu}
     texts = [draw[kind](r) for kind in draw for r in records if r.get("kind") == kind]
     return "\n".join(texts) or "No results are in this checkout.\n"
 
@@ -139,7 +139,7 @@ def scaling(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cuda(record: dict[str, Any]) -> str:
+def gpu(record: dict[str, Any]) -> str:
     """A column of time and one of memory a precision."""
     case, parts = record["case"], record["parts"]
     lines = [

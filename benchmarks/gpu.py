@@ -1,9 +1,9 @@
 """Detection on a GPU beside the forward pass and loops by hand: time, peak memory, equal events.
 
-    python -m benchmarks.cuda [SHAPE] [--batch 32] [--tokens 512] [--dtypes float32 bfloat16] [--rounds 7]
+    python -m benchmarks.gpu [SHAPE] [--batch 32] [--tokens 512] [--dtypes float32 bfloat16] [--rounds 7]
 
 Wall time between synchronisations, every method right after a forward pass of its own; peak memory is what
-torch allocated above the model and the static parts. Writes benchmarks/results/cuda-SHAPE.json,
+torch allocated above the model and the static parts. Writes benchmarks/results/gpu-SHAPE.json,
 the events of ``plain`` being what all others are checked against. float32 is float32: no TF32, in no row.
 """
 
@@ -112,7 +112,7 @@ def _peak(run: Callable[[], Any]) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, write, print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cuda", description=__doc__,
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("shape", nargs="?", default="gpt2-small")
     parser.add_argument("--batch", type=int, default=32)
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", default=list(methods()), choices=list(methods()))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder that keeps the models (made if missing)")
-    parser.add_argument("--name", help="of the result; cuda-SHAPE by default")
+    parser.add_argument("--name", help="of the result; gpu-SHAPE by default")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
     if not torch.cuda.is_available():
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     shape = models.shape_of(asked.shape)
     made = models.load(shape, asked.cache, asked.seed)
     record = {
-        "kind": "cuda", "name": asked.name or f"cuda-{asked.shape}", "date": today(),
+        "kind": "gpu", "name": asked.name or f"gpu-{asked.shape}", "date": today(),
         "case": {name: getattr(asked, name) for name in ("shape", "batch", "tokens", "k", "seed")},
         "gpu": torch.cuda.get_device_name(), "machine": machine(),
         "versions": versions() | {"cuda": torch.version.cuda},
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         record["parts"][dtype] = measured(model, shape, asked)
         del model
         write_whole(asked.out / f"{record['name']}.json", json.dumps(record, indent=1) + "\n")
-    sys.stdout.write(table.cuda(record))
+    sys.stdout.write(table.gpu(record))
 
 
 if __name__ == "__main__":
