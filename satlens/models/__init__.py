@@ -1,5 +1,6 @@
 """Any model, seen as one `ResidualModel`: states by layer, one readout, documents in batches."""
 
+from satlens.models.audio import Recordings, read_audio
 from satlens.models.batches import Batches
 from satlens.models.fast_linear import fast_linears
 from satlens.models.fill_in import MaskedDocuments, mask_documents, with_masks
@@ -7,20 +8,28 @@ from satlens.models.hooked_hf import HookedModule
 from satlens.models.identity import weights_sha256
 from satlens.models.load import load_model
 from satlens.models.protocol import Batch, ResidualModel, States
+from satlens.models.readout import LinearReadout
+from satlens.models.tensors import Stacked, tensor_batches
 from satlens.models.untrained import untrained
-from satlens.models.wrap import wrap
+from satlens.models.wrap import verify, wrap
 
 __all__ = [
     "Batch",
     "Batches",
     "HookedModule",
+    "LinearReadout",
     "MaskedDocuments",
+    "Recordings",
     "ResidualModel",
+    "Stacked",
     "States",
     "fast_linears",
     "load_model",
     "mask_documents",
+    "read_audio",
+    "tensor_batches",
     "untrained",
+    "verify",
     "weights_sha256",
     "with_masks",
     "wrap",

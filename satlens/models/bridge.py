@@ -6,6 +6,7 @@
     T5                  decoder_blocks.l.hook_resid_post    unembed(decoder_ln_final(h) d^-1/2)
     BART                decoder_blocks.l.hook_resid_post    unembed(h)
     image classifier    blocks.l.hook_resid_post            unembed(ln_final(h)), at the class token
+    HuBERT, wav2vec2    blocks.l.hook_resid_post            see `satlens.models.ctc`
 
 ``transform`` is the adapter's own (Gemma's soft cap, Cohere's and Granite's logit scale). T5 v1.1
 does not scale. The number of blocks is the length of the stack that is hooked:
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from satlens.errors import ModelError
+from satlens.models.ctc import ctc_bridge
 from satlens.models.hooked import device_of
 from satlens.models.inputs import example_ids, token_batches
 from satlens.models.pairs import pair_batches
@@ -42,7 +44,7 @@ def bridge(host: nn.Module) -> ResidualModel:
     if getattr(host.cfg, "is_visual_model", False):
         return image_bridge(host)
     if getattr(host.cfg, "is_audio_model", False):
-        raise ModelError(f"{name_of(host)} reads audio; satlens.wrap does not know audio bridges.")
+        return ctc_bridge(host, name_of(host))
     return token_bridge(host)
 
 

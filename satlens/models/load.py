@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from satlens.errors import InputError, ModelError
+from satlens.models.audio_processor import load_audio_processor, reads_audio
 from satlens.models.convert import to_hooked_transformer
 from satlens.models.readout import logits_of
 from satlens.models.wrap import check_weights
@@ -51,7 +52,8 @@ def load_model(
     Returns:
         A HookedTransformer on TransformerLens 3 for Llama, GPT-2, GPT-NeoX and GPT-Neo shapes, else a
         TransformerBridge. Weights are neither folded nor centred. Without tokenizer files the
-        model reads ids only.
+        model reads ids only. Whisper, and HuBERT and wav2vec2 with a CTC head, come as transformers has them,
+        with their processor as ``model.processor``.
 
     Raises:
         ModelError: no such folder or name, no network, files missing, weights that do not fit, an
@@ -63,6 +65,9 @@ def load_model(
     name, source, local = locate(str(name_or_path))
     hf = load_hf(name, source, local, dtype).to(device or "cpu").eval()
     check_weights(hf)
+    if reads_audio(hf) and not bridge:
+        hf.processor = load_audio_processor(source, local)
+        return hf
     tokenizer = load_tokenizer(source, local)
     model = None if bridge else to_hooked_transformer(hf, name, tokenizer)
     if model is None:

@@ -80,9 +80,17 @@ def seeded(seed: int) -> Iterator[None]:
 def fresh_hf(host: nn.Module) -> nn.Module:
     """The same Hugging Face class from the same configuration."""
     fresh = like(type(host)(copy.deepcopy(host.config)), host)
-    if hasattr(host, "tokenizer"):
-        fresh.tokenizer = host.tokenizer
+    keep_readers(host, fresh)
+    if hasattr(host, "generation_config"):  # what it forces and suppresses when it writes
+        fresh.generation_config = copy.deepcopy(host.generation_config)
     return fresh
+
+
+def keep_readers(host: nn.Module, fresh: nn.Module) -> None:
+    """What turns text or images into the model's inputs, where the host was given it."""
+    for name in ("tokenizer", "processor", "image_processor"):
+        if hasattr(host, name):
+            setattr(fresh, name, getattr(host, name))
 
 
 def fresh_lstm(host: Any) -> nn.Module:
@@ -115,7 +123,7 @@ def fresh_bridge(host: Any) -> nn.Module:
         fresh = build_bridge_from_module(
             model, host.cfg.architecture, hf_config=config, model_name=host.cfg.model_name
         )
-    fresh.tokenizer = host.tokenizer
+    keep_readers(host, fresh)
     for name in ("default_prepend_bos", "tokenizer_prepends_bos", "tokenizer_appends_eos"):
         if hasattr(host.cfg, name):
             setattr(fresh.cfg, name, getattr(host.cfg, name))

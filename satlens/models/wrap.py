@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from satlens.errors import ModelError, NumericsError, ReadoutError
 from satlens.models.bridge import bridge
+from satlens.models.ctc import ctc
 from satlens.models.hf_encoders import MASKED
 from satlens.models.hf_pairs import PAIRS
 from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
@@ -16,12 +17,16 @@ from satlens.models.hooked_hf import hooked_hf
 from satlens.models.protocol import Batch, ResidualModel, States
 from satlens.models.readout import LinearReadout, Readout, is_linear
 from satlens.models.recurrent import residual_lstm
+from satlens.models.whisper import whisper
 
 KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
     "HookedTransformer": hooked_transformer,
     "HookedEncoder": hooked_encoder,
     "HookedEncoderDecoder": hooked_encoder_decoder,
     "TransformerBridge": bridge,
+    "WhisperForConditionalGeneration": whisper,
+    "HubertForCTC": ctc,
+    "Wav2Vec2ForCTC": ctc,
     **MASKED,
     **PAIRS,
     "ResidualLSTM": residual_lstm,
