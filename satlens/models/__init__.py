@@ -4,6 +4,7 @@ from satlens.models.audio import Recordings, read_audio
 from satlens.models.batches import Batches
 from satlens.models.fast_linear import fast_linears
 from satlens.models.fill_in import MaskedDocuments, mask_documents, with_masks
+from satlens.models.hf_vision import class_names
 from satlens.models.hooked_hf import HookedModule
 from satlens.models.identity import weights_sha256
 from satlens.models.load import load_model
@@ -23,6 +24,7 @@ __all__ = [
     "ResidualModel",
     "Stacked",
     "States",
+    "class_names",
     "fast_linears",
     "load_model",
     "mask_documents",

@@ -16,12 +16,13 @@ does not scale. The number of blocks is the length of the stack that is hooked:
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from satlens.errors import ModelError
 from satlens.models.ctc import ctc_bridge
+from satlens.models.hf_vision import along_stream, example_image, image_shape, stream_length
 from satlens.models.hooked import device_of
+from satlens.models.image_processor import processor_of
 from satlens.models.inputs import example_ids, token_batches
 from satlens.models.pairs import pair_batches
 from satlens.models.protocol import Batch, ResidualModel
@@ -34,7 +35,7 @@ from satlens.models.readout import (
     scaled,
     soft_cap,
 )
-from satlens.models.vision import pixel_batches
+from satlens.models.vision import image_batches
 
 
 def bridge(host: nn.Module) -> ResidualModel:
@@ -200,17 +201,18 @@ def scales_states(config: Any) -> bool:
 def image_bridge(host: nn.Module) -> ResidualModel:
     """ViT- and DeiT-like image classifiers; one image, one real position (the class token)."""
     config = host.original_model.config
-    size = config.image_size
-    height, width = size if isinstance(size, tuple | list) else (size, size)
-    shape = (config.num_channels, height, width)
-    dtype = next(host.parameters()).dtype
+    missing = [name for name in ("blocks", "ln_final", "unembed") if not has(host, name)]
+    if missing:
+        raise ModelError(
+            f"The bridge {name_of(host)} reads images and has no {' and no '.join(missing)}; satlens.wrap "
+            "takes image classifiers (a model with a class token and a linear head)."
+        )
+    shape = image_shape(config)
     points = states_of(host.blocks)
     n_positions = stream_length(host, points[-1], shape)
 
     def forward(batch: Batch) -> Tensor:
-        logits = logits_of(host(batch.args["pixel_values"]))
-        # One answer an image; a view along the positions, of which only the class token counts.
-        return logits[:, None].expand(-1, n_positions, -1)
+        return along_stream(logits_of(host(batch.args["pixel_values"])), n_positions)
 
     return ResidualModel(
         host=host,
@@ -219,26 +221,14 @@ def image_bridge(host: nn.Module) -> ResidualModel:
         readout=LinearReadout((host.ln_final,), host.unembed),
         forward=forward,
         batches=partial(
-            pixel_batches,
+            image_batches,
             shape=shape,
             n_positions=n_positions,
-            dtype=dtype,
+            dtype=next(host.parameters()).dtype,
             device=device_of(host),
+            processor=processor_of(host),
         ),
         d_model=host.cfg.d_model,
         n_outputs=config.num_labels,
-        example=torch.linspace(-1, 1, height * width * shape[0]).reshape(1, *shape),
+        example=example_image(shape),
     )
-
-
-@torch.no_grad()
-def stream_length(host: nn.Module, point: nn.Module, shape: tuple[int, int, int]) -> int:
-    """Positions of the residual stream for one image, seen on a blank one."""
-    seen: list[int] = []
-    handle = point.register_forward_hook(lambda _m, _i, out: seen.append(out.shape[1]))
-    parameter = next(host.parameters())
-    try:
-        host(torch.zeros(1, *shape, dtype=parameter.dtype, device=parameter.device))
-    finally:
-        handle.remove()
-    return seen[0]

@@ -19,6 +19,8 @@ from torch import nn
 from satlens.errors import InputError, ModelError
 from satlens.models.audio_processor import load_audio_processor, reads_audio
 from satlens.models.convert import to_hooked_transformer
+from satlens.models.hf_vision import check_heads, example_image, image_shape
+from satlens.models.image_processor import load_image_processor, reads_images
 from satlens.models.readout import logits_of
 from satlens.models.wrap import check_weights
 from satlens.zoo import TINY
@@ -52,12 +54,14 @@ def load_model(
     Returns:
         A HookedTransformer on TransformerLens 3 for Llama, GPT-2, GPT-NeoX and GPT-Neo shapes, else a
         TransformerBridge. Weights are neither folded nor centred. Without tokenizer files the
-        model reads ids only. Whisper, and HuBERT and wav2vec2 with a CTC head, come as transformers has them,
-        with their processor as ``model.processor``.
+        model reads ids only; an image classifier keeps the image processor of its folder as
+        ``model.processor``, and reads pixels only where there is none. Whisper, and HuBERT and wav2vec2
+        with a CTC head, come as transformers has them, with their processor the same way.
 
     Raises:
         ModelError: no such folder or name, no network, files missing, weights that do not fit, an
             architecture TransformerLens does not have.
+        MissingExtraError: an image processor that transformers has for torchvision only.
         NumericsError: NaN or infinite weights.
     """
     if not isinstance(name_or_path, str | Path):
@@ -68,10 +72,16 @@ def load_model(
     if reads_audio(hf) and not bridge:
         hf.processor = load_audio_processor(source, local)
         return hf
-    tokenizer = load_tokenizer(source, local)
+    images = reads_images(hf)
+    if images:
+        check_heads(hf)
+    tokenizer = None if images else load_tokenizer(source, local)
+    processor = load_image_processor(source, local) if images else None
     model = None if bridge else to_hooked_transformer(hf, name, tokenizer)
     if model is None:
         model = to_bridge(hf, name, tokenizer)
+    if images:
+        model.processor = processor
     check_same_logits(model, hf, name)
     return model
 
@@ -223,19 +233,29 @@ SAME = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfl
 
 @torch.no_grad()
 def check_same_logits(model: nn.Module, hf: nn.Module, name: str) -> None:
-    """The host's logits are those of the Hugging Face model, where it reads one row of tokens."""
-    config = hf.config
-    if config.is_encoder_decoder or not hasattr(config, "vocab_size"):
+    """The host's logits are those of the Hugging Face model, where it reads one row of tokens or pixels."""
+    parameter = next(hf.parameters())
+    inputs = check_input(hf)
+    if inputs is None:
         return
-    length = min(64, getattr(config, "max_position_embeddings", None) or 64)
-    ids = (torch.arange(length) * 37 + 3) % config.vocab_size
-    ids = ids[None].to(next(hf.parameters()).device)
-    want, got = logits_of(hf(ids)).double(), logits_of(model(ids)).double()
+    inputs = inputs.to(parameter.device, parameter.dtype if reads_images(hf) else None)
+    want, got = logits_of(hf(inputs)).double(), logits_of(model(inputs)).double()
     worst, spread = float((got - want).abs().max()), float(want.std())
-    allowed = SAME.get(next(hf.parameters()).dtype, 1e-3) * max(spread, 1e-6)
+    allowed = SAME.get(parameter.dtype, 1e-3) * max(spread, 1e-6)
     if not worst <= allowed:
         raise ModelError(
             f"{type(model).__name__} gives other logits for {name!r} than transformers: the largest "
             f"difference is {worst:.3g}, where {allowed:.3g} is allowed. Load it with transformers "
             "and pass the module to satlens.wrap."
         )
+
+
+def check_input(hf: nn.Module) -> torch.Tensor | None:
+    """One image, or one row of ids; None for a model that reads anything else."""
+    config = hf.config
+    if reads_images(hf):
+        return example_image(image_shape(config))
+    if config.is_encoder_decoder or not hasattr(config, "vocab_size"):
+        return None
+    length = min(64, getattr(config, "max_position_embeddings", None) or 64)
+    return ((torch.arange(length) * 37 + 3) % config.vocab_size)[None]

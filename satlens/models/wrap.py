@@ -12,8 +12,10 @@ from satlens.models.bridge import bridge
 from satlens.models.ctc import ctc
 from satlens.models.hf_encoders import MASKED
 from satlens.models.hf_pairs import PAIRS
+from satlens.models.hf_vision import hf_image_classifier
 from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
 from satlens.models.hooked_hf import hooked_hf
+from satlens.models.image_processor import reads_images
 from satlens.models.protocol import Batch, ResidualModel, States
 from satlens.models.readout import LinearReadout, Readout, is_linear
 from satlens.models.recurrent import residual_lstm
@@ -51,7 +53,8 @@ def wrap(model: Any, *, readout: Readout | None = None) -> ResidualModel:
 
     Args:
         model: a TransformerBridge, a HookedTransformer, HookedEncoder or HookedEncoderDecoder, a
-            Hugging Face causal language model, or a `ResidualModel` (returned as it is).
+            Hugging Face causal language model or image classifier (ViT, DeiT), or a `ResidualModel`
+            (returned as it is).
         readout: state ``[..., d]`` -> scores ``[..., n_outputs]``, if the model's own path from its
             last state to its logits is not the usual one.
 
@@ -77,10 +80,11 @@ def adapt(model: nn.Module, readout: Readout | None) -> ResidualModel:
             wrapped = KINDS[name](model)
             return wrapped if readout is None else replace(wrapped, readout=readout)
     if hasattr(model, "config") and hasattr(model.config, "get_text_config"):
-        return hooked_hf(model, readout)
+        return (hf_image_classifier if reads_images(model) else hooked_hf)(model, readout)
     raise ModelError(
         f"{type(model).__name__} is of no known kind. satlens.wrap takes {', '.join(KINDS)}, a Hugging "
-        "Face causal language model, or a satlens.models.ResidualModel that you build by hand."
+        "Face causal language model or image classifier, or a satlens.models.ResidualModel that you build "
+        "by hand."
     )
 
 
