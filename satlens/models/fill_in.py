@@ -126,7 +126,9 @@ def with_masks(model: Any, *, mask: int | None = None, rule: str = "masked") -> 
         masks = replace(masks, id=int(mask))
     elif known.id is None:
         raise InputError(f"No mask token is known of {wrapped.name}; name its id with mask=...")
-    return replace(wrapped, batches=partial(wrapped.batches, masks=masks))
+    # The example is read under the rule as well: every other id of it becomes the mask.
+    example = [[masks.id, *ids[1:2]] * (len(ids) // 2) or [masks.id] for ids in wrapped.example]
+    return replace(wrapped, batches=partial(wrapped.batches, masks=masks), example=example)
 
 
 def reading(model: ResidualModel) -> dict[str, Any]:

@@ -114,6 +114,15 @@ def test_events_are_those_of_the_masked_positions(host):
         assert np.array_equal(getattr(events, name), getattr(whole, name)[masked]), name
 
 
+def test_the_rule_reaches_what_reads_the_models_example(host):
+    """`wrap` checks another readout on it, and `satlens.exits` counts the blocks' products on it."""
+    model = with_masks(host, mask=MASK)
+    assert wrap(model, readout=model.readout).n_layers == 3
+    documents = [[3, 6, 9, 6], [6, 12], [5, 6, 7]]
+    result = satlens.exits.evaluate(model, documents, [satlens.exits.SoftmaxResponse(0.5)])
+    assert result.tokens.tolist() == [2, 1, 1]
+
+
 def test_a_tokenizers_mask_is_known_without_being_named(tokenizer):
     host = random_other_hf("bert")
     host.tokenizer = tokenizer
