@@ -48,7 +48,8 @@ class Batches:
 
     Attributes:
         n_documents: documents read.
-        note: what was done to documents longer than the context, or None. It is logged once.
+        note: which documents could not be read as they are and what was done (longer than the context,
+            damaged), or None. It is logged once.
     """
 
     rows: tuple[Any, ...]  # a `Row`, or anything with a length and `real`

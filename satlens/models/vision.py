@@ -17,7 +17,7 @@ from torch import Tensor
 
 from satlens.errors import InputError
 from satlens.models.batches import Batches
-from satlens.models.images import Picture, find_pictures, readable, reason
+from satlens.models.images import Picture, find_pictures, pillow, readable, reason
 from satlens.models.protocol import Batch
 
 NO_PROCESSOR = (
@@ -132,9 +132,10 @@ def image_batches(
             f"The model reads images of {shape[0]} channels; pass float pixels [image, "
             f"{', '.join(map(str, shape))}], as pictures have 1 (grey) or 3 (RGB)."
         )
-    good, note = readable(pictures, shape[0])
+    pillow()
     if processor is None:
         raise InputError(NO_PROCESSOR)
+    good, note = readable(pictures, shape[0])
     preprocess, real = Preprocess(processor, shape), class_token(n_positions)
     preprocess(pictures[good[0]])  # a processor of another model is found out before the first pass
     rows = tuple(ImageRow(doc, pictures[doc], real, preprocess) for doc in good)

@@ -76,7 +76,7 @@ def test_the_last_state_in_every_place_is_the_lens(model, photos):
 
 
 def test_ranks_settle_later_one_after_the_other(model, photos, events):
-    """Measured on 200 such photographs: the mean layer rises with rank, trained and untrained."""
+    """The mean layer rises with rank, and the untrained model settles its rank 1 later."""
     mean = events.layer.mean(0)
     assert (np.diff(mean) > 0).all() and mean[0] < 10
     fresh = satlens.detect(satlens.untrained(model), photos, k=5)
