@@ -93,8 +93,9 @@ def ctc_model(
     parameter = next(model.parameters())
 
     def forward(batch: Batch) -> Tensor:
-        with attached(), normed_apart(model, batch.args["attention_mask"]):
-            return logits_of(model(**batch.args))
+        mask = batch.args["sample_mask"]
+        with attached(), normed_apart(model, mask):
+            return logits_of(model(batch.args["input_values"], attention_mask=mask))
 
     processor = getattr(host, "processor", None)
     return ResidualModel(
@@ -225,7 +226,8 @@ def collate_heard(
     return Batch(
         args={
             "input_values": pad_sequence(waves, batch_first=True).to(device, dtype),
-            "attention_mask": mask.to(device),
+            # Not "attention_mask": that is a mask of positions, and a position is a frame.
+            "sample_mask": mask.to(device),
         },
         real=real,
         doc=torch.tensor([row.doc for row in rows], device=device),

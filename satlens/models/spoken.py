@@ -1,6 +1,6 @@
 """Recordings with transcripts -> `Batches`, for models that read speech and write text.
 
-Accepted: whatever `satlens.models.audio` reads, alone or each in a pair ``(audio, transcript)`` with a text,
+Accepted: whatever `satlens.models.audio` reads, alone or each in a tuple ``(audio, transcript)`` with a text,
 token ids or None; or a mapping with ``input_features`` and, if there are any, ``decoder_input_ids``
 (and ``decoder_attention_mask``).
 """
@@ -151,8 +151,8 @@ def split_pairs(inputs: Any) -> tuple[list[Any], list[Any]]:
 
 
 def is_pair(item: Any) -> bool:
-    """A recording in any form is no tuple and no list."""
-    if not isinstance(item, tuple | list):
+    """A recording in any form is no tuple; a list of two files is no recording with its transcript."""
+    if not isinstance(item, tuple):
         return False
     if len(item) != 2:
         raise InputError(

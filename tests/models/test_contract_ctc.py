@@ -62,7 +62,7 @@ def test_a_recording_is_read_in_a_batch_as_the_model_reads_it_alone(kind):
     model = wrap(host)
     (batch,) = model.batches(AUDIO, 4)
     logits = model.forward(batch)
-    assert not batch.args["attention_mask"].all()
+    assert not batch.args["sample_mask"].all()
     for row, doc in enumerate(batch.doc.tolist()):
         values = host.processor(AUDIO[doc].numpy(), sampling_rate=16_000, return_tensors="pt")
         want = host(values["input_values"]).logits[0]

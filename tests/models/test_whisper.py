@@ -177,6 +177,7 @@ BAD = [
     ("Tom ran.", r"An audio model reads no text"),
     ([("Tom ran.", "Tom ran.")], r"An audio model reads no text"),
     ([(AUDIO[0], [1], [2])], r"a pair \(audio, transcript\); got 3 things"),
+    ([["a.wav", "b.wav"]], r"Recording 0 is list; pass a WAV or FLAC file"),
     ([(AUDIO[0], "ab")], r"is text, but the model has no tokenizer"),
     ([(AUDIO[0], [60])], r"ids from 60 to 60; the model reads 0 \.\. 57"),
     ([(AUDIO[0], [1] * 16)], r"The transcript of recording 0 has 17 tokens with its prompt; .* 16"),
