@@ -1,4 +1,4 @@
-"""TransformerBridge hosts (TransformerLens 3.9 and 4.x): decoders, BERT, T5, BART, image classifiers.
+"""TransformerBridge hosts (TransformerLens 3.9 and 4.x): decoders, BERT, T5, BART, images, speech.
 
     kind                states                              readout
     decoder-only        blocks.l.hook_resid_post            transform(unembed(ln_final(h)))

@@ -53,8 +53,8 @@ def wrap(model: Any, *, readout: Readout | None = None) -> ResidualModel:
 
     Args:
         model: a TransformerBridge, a HookedTransformer, HookedEncoder or HookedEncoderDecoder, a
-            Hugging Face causal language model or image classifier (ViT, DeiT), or a `ResidualModel`
-            (returned as it is).
+            Hugging Face causal language model, image classifier (ViT, DeiT) or speech model (Whisper; HuBERT
+            and wav2vec2 with a CTC head), or a `ResidualModel` (returned as it is).
         readout: state ``[..., d]`` -> scores ``[..., n_outputs]``, if the model's own path from its
             last state to its logits is not the usual one.
 

@@ -224,6 +224,23 @@ def test_a_decoder_state_into_another_utterance(host):
     assert (pairs.events.doc[pairs.donor] != pairs.events.doc[pairs.recipient]).any()
 
 
+@torch.no_grad()
+def test_a_recording_in_several_rows_is_encoded_once(host):
+    model = wrap(host)
+    rows = model.batches(PAIRS, 4).rows
+    many = [rows[0], rows[1], rows[0], rows[0], rows[1]]
+    batch = model.batches(PAIRS, 4).collate(many)
+    encoded = []
+    handle = host.model.encoder.register_forward_hook(
+        lambda _m, i, out: encoded.append(len(out[0]))
+    )
+    logits = model.forward(batch)
+    handle.remove()
+    assert encoded == [2]
+    want = host(**batch.args).logits
+    assert float((logits - want)[batch.real].abs().max()) <= 2e-5 * float(want.std())
+
+
 def test_untrained_is_another_model_with_the_same_ears(spoken):
     spoken.generation_config.suppress_tokens = [4]
     fresh, again = satlens.untrained(spoken, seed=1), satlens.untrained(spoken, seed=1)
