@@ -92,12 +92,17 @@ def check_host(model: Any) -> None:
     """Refuse what would give wrong numbers: no module, training mode, NaN weights."""
     if not isinstance(model, nn.Module):
         raise ModelError(f"satlens.wrap takes a model; got {type(model).__name__}.")
+    check_mode(model)
+    check_weights(model)
+
+
+def check_mode(model: nn.Module) -> None:
+    """Refuse training mode."""
     if model.training:
         raise ModelError(
             f"The {type(model).__name__} is in training mode, so its dropout would be random. Call "
             "model.eval() first."
         )
-    check_weights(model)
 
 
 def check_weights(model: nn.Module) -> None:
@@ -127,7 +132,18 @@ def first_states(model: ResidualModel, batch: Batch) -> States:
 
 @torch.no_grad()
 def verify(model: ResidualModel) -> ResidualModel:
-    """Check readout(last state) == the model's own logits on the model's example input."""
+    """Check readout(last state) == the model's own logits on the model's example input.
+
+    `wrap` does this; call it on a `ResidualModel` that you built by hand.
+
+    Returns:
+        The model; its readout marked where its head is not the linear map that it says.
+
+    Raises:
+        ModelError: a host in training mode, or one whose forward pass fails or goes past the hook points.
+        ReadoutError: other scores than the model's own.
+    """
+    check_mode(model.host)
     if model.example is None:
         return model
     (batch,) = model.batches(model.example, 1, include_bos=True)
