@@ -148,6 +148,8 @@ def unembedding_rows(host: nn.Module) -> int:
 
 def context_of(cfg: Any) -> int | None:
     """The context, or None where the settings give none that binds (T5, Mamba)."""
+    if getattr(cfg, "is_stateful", False) and cfg.positional_embedding_type == "none":
+        return None  # a recurrence reads on; TransformerLens puts in 2048 where nothing is said
     n_ctx = getattr(cfg, "n_ctx", None)
     return int(n_ctx) if n_ctx and n_ctx > 0 else None
 

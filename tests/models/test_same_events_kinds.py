@@ -142,6 +142,14 @@ def test_mamba_bare_and_bridged(seed):
     assert_same(satlens.detect(to_bridge(host), DOCUMENTS), bare)
 
 
+@pytest.mark.parametrize("build", [random_hf, lambda kind: to_bridge(random_hf(kind))])
+def test_mamba_has_no_context_that_binds(build):
+    """A document of any length is one row, in both forms."""
+    model = wrap(build("mamba"))
+    assert model.context is None
+    assert len(model.batches([[3] * 5000], 1).rows) == 1
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("in_float32", [True, False])
 def test_the_type_of_mambas_stream(in_float32):
