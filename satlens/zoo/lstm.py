@@ -107,9 +107,9 @@ def _open_forget_gates(lstm: nn.LSTM) -> None:
 
     torch adds two bias vectors and orders the gates input, forget, cell, output.
     """
-    size = lstm.hidden_size
-    lstm.bias_ih_l0[size : 2 * size] = 1.0
-    lstm.bias_hh_l0[size : 2 * size] = 0.0
+    forget = slice(lstm.hidden_size, 2 * lstm.hidden_size)
+    lstm.get_parameter("bias_ih_l0")[forget] = 1.0
+    lstm.get_parameter("bias_hh_l0")[forget] = 0.0
 
 
 def save(model: ResidualLSTM, folder: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -46,7 +46,7 @@ def test_bert_bare_and_bridged(seed):
 
 def hooked_bert(host):
     """The same weights as a HookedEncoder."""
-    from transformer_lens.pretrained.weight_conversions import convert_bert_weights
+    from transformer_lens.pretrained.weight_conversions.bert import convert_bert_weights
 
     fresh = random_hooked_encoder("bert")
     host.bert.pooler = torch.nn.Module()
