@@ -111,8 +111,12 @@ def token_readout(host: nn.Module) -> Readout:
     head = masked_head(host)
     if head is not None:
         return masked_readout(head)
-    norm = host.ln_final if has(host, "ln_final") else nn.Identity()
-    return LinearReadout((norm,), host.unembed, (output_transform(host),))
+    before: tuple[Readout, ...] = (host.ln_final,) if has(host, "ln_final") else ()
+    config = getattr(host.original_model, "config", None)
+    if getattr(config, "residual_in_fp32", False):  # as in `hooked_hf`
+        dtype = next(host.unembed.parameters()).dtype
+        before = (*before, lambda x: x.to(dtype))
+    return LinearReadout(before, host.unembed, (output_transform(host),))
 
 
 def masked_head(host: nn.Module) -> nn.Module | None:

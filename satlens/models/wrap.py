@@ -40,6 +40,16 @@ KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest |readout(last state) - logits| allowed, in units of the logits' spread, by type."""
 
+FAILURES = (
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,  # torch's own: types or devices that do not go together
+)
+
 ADVICE = (
     "Pass readout=..., a function from states [..., d] to scores [..., n_outputs] that does what the "
     "model does between its last block and its logits."
@@ -122,7 +132,7 @@ def first_states(model: ResidualModel, batch: Batch) -> States:
     """The states of the first forward pass; a host that cannot run at all says so here."""
     try:
         return model.states(batch)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError, AssertionError) as cause:
+    except FAILURES as cause:
         raise ModelError(
             f"The forward pass of {model.name} fails on a short input ({type(cause).__name__}: {cause}). "
             "Either its host does not run with the installed versions of transformers and "

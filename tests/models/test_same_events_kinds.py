@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import satlens
-from satlens.errors import ReadoutError
+from satlens.errors import ModelError, ReadoutError
 from satlens.models import with_masks, wrap
 from tests.builders import (
     HAS_HOOKED,
@@ -108,6 +108,16 @@ def test_the_state_of_a_hooked_encoder_before_its_norm_is_refused():
         wrap(replace(model, hook_points=before), readout=model.readout)
 
 
+@needs_hooked
+def test_a_host_whose_own_types_do_not_go_together_says_so():
+    """HookedEncoderDecoder keeps a float32 table of positions beside bfloat16 weights."""
+    host = random_hooked_encoder("t5").to(torch.bfloat16)
+    with pytest.raises(
+        ModelError, match=r"forward pass of .* fails on a short input \(RuntimeError"
+    ):
+        wrap(host)
+
+
 @pytest.mark.parametrize("kind", ["t5", "t5-untied", "bart", "mbart"])
 def test_encoder_decoders_bare_and_bridged(kind):
     if HAS_HOOKED and kind.startswith("t5"):
@@ -152,10 +162,10 @@ def test_mamba_has_no_context_that_binds(build):
 
 @torch.no_grad()
 @pytest.mark.parametrize("in_float32", [True, False])
-def test_the_type_of_mambas_stream(in_float32):
+@pytest.mark.parametrize("build", [lambda host: host, to_bridge], ids=["bare", "bridge"])
+def test_the_type_of_mambas_stream(in_float32, build):
     """residual_in_fp32 keeps the sum in float32 below bfloat16 weights; the readout is the model's own."""
-    host = random_hf("mamba", residual_in_fp32=in_float32).to(torch.bfloat16)
-    model = wrap(host)
+    model = wrap(build(random_hf("mamba", residual_in_fp32=in_float32).to(torch.bfloat16)))
     (batch,) = model.batches([[3, 5, 9]], 1)
     states = model.states(batch)
     assert states.resid.dtype == (torch.float32 if in_float32 else torch.bfloat16)
