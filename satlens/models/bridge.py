@@ -190,7 +190,6 @@ def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
         context=positions,
         tokenizer=host.tokenizer,
         example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
-        causal=True,
     )
 
 

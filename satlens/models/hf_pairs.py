@@ -86,5 +86,4 @@ def decoder_of(
         tokenizer=tokenizer,
         attached=hooked.attached,
         example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
-        causal=True,
     )

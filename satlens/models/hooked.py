@@ -116,7 +116,6 @@ def hooked_encoder_decoder(host: nn.Module) -> ResidualModel:
         n_outputs=cfg.d_vocab_out,
         tokenizer=host.tokenizer,
         example=[(example_ids(cfg.d_vocab), example_ids(cfg.d_vocab))],
-        causal=True,
     )
 
 

@@ -136,7 +136,8 @@ class ResidualModelContract:
             after = model.forward(batch)[row, :last]
         changed = float((after - before).abs().max()) > CLOSE * spread(before)
         assert not (model.causal and changed)
-        assert model.causal or changed
+        # A decoder reads from left to right, but its rows are never cut, nor continued alone.
+        assert model.causal or changed or isinstance(self, PairContract)
 
     def test_layers_differ(self, model, inputs):
         resid = self.states(model, inputs)[0].resid
