@@ -64,6 +64,15 @@ def mask_documents(
             holds masks already, or none but special tokens.
 
     Source: Devlin et al. 2019, section 3.1.
+
+    Example:
+        >>> from transformers import BertConfig, BertForMaskedLM
+        >>> shape = dict(hidden_size=16, num_attention_heads=2, intermediate_size=32)
+        >>> bert = BertForMaskedLM(BertConfig(vocab_size=50, num_hidden_layers=2, **shape)).eval()
+        >>> model = with_masks(bert, mask=4)
+        >>> documents = mask_documents(model, [[7, 8, 9, 10, 11, 12]], share=0.5)
+        >>> documents.ids[0].count(4), documents.original
+        (3, [[7, 8, 9, 10, 11, 12]])
     """
     wrapped = wrap(model)
     settings = reading(wrapped)

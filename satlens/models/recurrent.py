@@ -4,7 +4,8 @@
     readout                 head(norm(h))
 
 No attention mask is passed on: an LSTM reads from left to right, and rows are padded on the right. It has no
-context length: a document is one row, however long.
+context length: a document is one row, however long. torch counts no multiply-adds inside its LSTM, so
+`satlens.exits` wants them told: ``cost=satlens.exits.Costs(...)``.
 """
 
 from functools import partial
