@@ -284,6 +284,26 @@ class TestEveryTermOfTheFastSums:
         assert self.wrong(x, head, 5) > 0
 
 
+def test_bfloat16_products_come_in_few_sizes(monkeypatch):
+    sizes = {quantised.few_sizes(rows) for rows in range(1, screen.ROWS + 1)}
+    assert len(sizes) <= 48
+    for rows in (1, 16, 17, 83, 256, 257, 1024):
+        assert rows <= quantised.few_sizes(rows) < rows + (16 if rows <= 256 else 64)
+    seen = []
+    monkeypatch.setattr(
+        torch, "mm", lambda p, q, out, mm=torch.mm: seen.append(len(p)) or mm(p, q, out=out)
+    )
+    generator = torch.manual_seed(0)
+    head = Head(torch.randn(300, 32, generator=generator))
+    screened = QuantisedScreen(head, "bfloat16")
+    for rows in (3, 17, 30):
+        query = screened.query(torch.randn(rows, 32, generator=generator))
+        found = screened.product(query).clone()
+        assert len(found) == rows
+        assert torch.allclose(found, query.p @ screened.q.T, rtol=2**-7)
+    assert seen == [3, 32, 32]
+
+
 def test_float_screen_is_the_threshold():
     head, x = Head(gauss(130, 8), gauss(130, seed=3)), gauss(10, 8, seed=1)
     screened, scores = FloatScreen(head), torch.nn.functional.linear(x, head.weight, head.bias)
