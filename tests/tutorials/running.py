@@ -23,7 +23,8 @@ def run(name: str) -> None:
         kernel_name="python3",
         resources={"metadata": {"path": str(FOLDER)}},
     )
-    client.execute()
+    # On one thread, like every test: several kernels on all cores would only get in each other's way.
+    client.execute(env={**os.environ, "OMP_NUM_THREADS": "1"})
     for cell in code:
         assert cell.execution_count, "a cell was not run"
     pictures = [out for cell in code for out in cell.outputs if "image/png" in out.get("data", {})]
