@@ -55,7 +55,8 @@ def certified_scan(
     tokens, pairs = gpu.at_once(TOKENS, final.device), gpu.at_once(_PAIRS, final.device)
     size = max(min(tokens, pairs // ((n_layers - 1) * k * k)), 1)
     parts = []
-    for part in torch.arange(len(final), device=final.device).split(size):
+    for first in range(0, len(final), size):
+        part = slice(first, first + size)
         block = _Block.of(rows, part, final[part], runners[part])
         parts.append(block.saturation(screen))
     return torch.cat(parts)
@@ -129,8 +130,8 @@ class _Block:
     """Runners-up before it for certain: c."""
 
     @staticmethod
-    def of(rows: LinearRows, part: Tensor, final: Tensor, runners: Tensor) -> "_Block":
-        x = rows.x[:-1].index_select(1, part).transpose(0, 1)
+    def of(rows: LinearRows, part: slice, final: Tensor, runners: Tensor) -> "_Block":
+        x = rows.x[:-1, part].transpose(0, 1)
         k = final.shape[1]
         both = _dots(rows, x, torch.cat([final, runners], 1))
         z, others = both[:, :, :k], both[:, :, k:]

@@ -21,6 +21,8 @@ from satlens.conventions import DEFAULT_K
 from satlens.lenses import Lens, LogitLens, check_model
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel, States
+from satlens.saturation import gpu
+from satlens.saturation.certified import TOKENS
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.method import Scan
 from satlens.saturation.ranking import check_k, top_ids
@@ -140,12 +142,7 @@ class Detector:
         self, states: States, k: int = DEFAULT_K, trajectory: bool = False
     ) -> SaturationEvents:
         """The events of one batch."""
-        rows = self.scan.rows(states.resid)
-        final, runners = self._final(states.resid, states.logits, rows, k)
-        if trajectory:
-            layer, top = self.scan.trajectory(rows, final)
-        else:
-            layer, top = self.scan.layers(rows, final, runners), None
+        layer, final, top = self._found(states.resid, states.logits, k, trajectory)
         return SaturationEvents(
             layer=layer.cpu(),
             token=final.cpu(),
@@ -162,9 +159,29 @@ class Detector:
         self, resid: Float[Tensor, "layer token d"], logits: Float[Tensor, "token output"], k: int
     ) -> tuple[Int[Tensor, "token k"], Int[Tensor, "token k"]]:
         """The saturation layers, and the final ranking; ``logits`` may have no rows if ``final.linear``."""
-        rows = self.scan.rows(resid)
-        final, runners = self._final(resid, logits, rows, k)
-        return self.scan.layers(rows, final, runners), final
+        layer, final, _ = self._found(resid, logits, k, trajectory=False)
+        return layer, final
+
+    def _found(
+        self, resid: Tensor, logits: Tensor, k: int, trajectory: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Layers, final ranking and, if asked for, every layer's; some tokens at a time, as the features are
+        as large as the states.
+        """
+        layers, finals, tops = [], [], []
+        size = gpu.at_once(TOKENS, resid.device)
+        for first in range(0, max(resid.shape[1], 1), size):
+            part = slice(first, first + size)
+            rows = self.scan.rows(resid[:, part])
+            final, runners = self._final(resid[:, part], logits[part], rows, k)
+            if trajectory:
+                layer, top = self.scan.trajectory(rows, final)
+                tops.append(top)
+            else:
+                layer = self.scan.layers(rows, final, runners)
+            layers.append(layer)
+            finals.append(final)
+        return torch.cat(layers), torch.cat(finals), torch.cat(tops) if tops else None
 
     def _final(
         self, resid: Tensor, logits: Tensor, rows: Rows, k: int
