@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from satlens.errors import ModelError
-from satlens.models.hooked_hf import LAYOUTS, has_submodule
+from satlens.models.hosts.hugging_face import LAYOUTS, has_submodule
 from satlens.models.protocol import ResidualModel
 
 KINDS = ("norm1", "attention", "norm2", "mlp")

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
-from satlens.models.inputs import read_documents, token_batches
-from satlens.models.masks import Masks
+from satlens.models.inputs.masks import Masks
+from satlens.models.inputs.text import read_documents, token_batches
 from satlens.models.protocol import ResidualModel
 from satlens.models.wrap import wrap
 

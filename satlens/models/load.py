@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from satlens.errors import InputError, ModelError
-from satlens.models.audio_processor import load_audio_processor, reads_audio
-from satlens.models.convert import to_hooked_transformer
-from satlens.models.hf_vision import check_heads, example_image, image_shape
-from satlens.models.image_processor import load_image_processor, reads_images
+from satlens.models.hosts.convert import to_hooked_transformer
+from satlens.models.hosts.vision import check_heads, example_image, image_shape
+from satlens.models.inputs.audio_processor import load_audio_processor, reads_audio
+from satlens.models.inputs.image_processor import load_image_processor, reads_images
 from satlens.models.readout import logits_of
 from satlens.models.wrap import check_weights
 from satlens.zoo import TINY

@@ -92,7 +92,7 @@ class ResidualModel:
         readout: state ``[..., d]`` -> scores ``[..., n_outputs]``, the model's own.
         forward: `Batch` -> logits ``[batch, pos, n_outputs]`` in the positions of ``batch.real``.
         batches: ``(inputs, batch_size, include_bos=False) -> Batches``: what this kind of model reads,
-            checked at once and cut into `Batch`es (see `satlens.models.batches.Batches`).
+            checked at once and cut into `Batch`es (see `satlens.models.inputs.batches.Batches`).
         context: the most tokens one row can hold, or None.
         tokenizer: a Hugging Face tokenizer, or None.
         attached: a context inside which the host's states pass through ``hook_points``; needed only

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from satlens.errors import ModelError, NumericsError, ReadoutError
-from satlens.models.bridge import bridge
-from satlens.models.ctc import ctc
-from satlens.models.hf_encoders import MASKED
-from satlens.models.hf_pairs import PAIRS
-from satlens.models.hf_vision import hf_image_classifier
-from satlens.models.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
-from satlens.models.hooked_hf import hooked_hf
-from satlens.models.image_processor import reads_images
+from satlens.models.hosts.bridge import bridge
+from satlens.models.hosts.ctc import ctc
+from satlens.models.hosts.encoder_decoders import PAIRS
+from satlens.models.hosts.encoders import MASKED
+from satlens.models.hosts.hooked import hooked_encoder, hooked_encoder_decoder, hooked_transformer
+from satlens.models.hosts.hugging_face import hooked_hf
+from satlens.models.hosts.recurrent import residual_lstm
+from satlens.models.hosts.vision import hf_image_classifier
+from satlens.models.hosts.whisper import whisper
+from satlens.models.inputs.image_processor import reads_images
 from satlens.models.protocol import Batch, ResidualModel, States
 from satlens.models.readout import LinearReadout, Readout, is_linear
-from satlens.models.recurrent import residual_lstm
-from satlens.models.whisper import whisper
 
 KINDS: dict[str, Callable[[nn.Module], ResidualModel]] = {
     "HookedTransformer": hooked_transformer,

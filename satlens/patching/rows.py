@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from satlens.errors import InputError
 from satlens.models import Batches, wrap
-from satlens.models.batches import Row
+from satlens.models.inputs.batches import Row
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.wrap import TOLERANCE
 

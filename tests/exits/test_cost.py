@@ -140,7 +140,7 @@ def test_positions_attended_to_after_a_window_starts_anew():
     assert context.context is None
     from functools import partial
 
-    from satlens.models.inputs import token_batches
+    from satlens.models.inputs.text import token_batches
 
     windowed = satlens.models.ResidualModel(
         **{**vars(model), "batches": partial(token_batches, vocabulary=12, context=4)}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from satlens.exits import AgreementProbe, Costs
-from satlens.models.inputs import token_batches
+from satlens.models.inputs.text import token_batches
 from satlens.models.protocol import ResidualModel
 
 

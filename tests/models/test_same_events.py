@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import satlens
-from satlens.models.convert import to_hooked_transformer
+from satlens.models.hosts.convert import to_hooked_transformer
 from tests.builders import HAS_HOOKED, NO_HOOKED, random_hf, random_ids, to_bridge
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gpt_neo"]

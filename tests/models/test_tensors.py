@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from satlens.errors import InputError
-from satlens.models.tensors import Stacked, tensor_batches
+from satlens.models.inputs.tensors import Stacked, tensor_batches
 
 
 def test_every_item_is_a_document_with_one_position(caplog):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from satlens import detect
 from satlens.errors import InputError
 from satlens.models import wrap
-from satlens.models.inputs import token_batches
+from satlens.models.inputs.text import token_batches
 from satlens.patching import CONDITIONS, Pairs, find_pairs, patch
 from satlens.patching.jobs import Jobs, run_jobs
 from satlens.patching.rows import Rows

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from satlens.models.inputs import token_batches
+from satlens.models.inputs.text import token_batches
 from satlens.models.protocol import ResidualModel
 
 OUTPUTS, LAYERS, WORDS = 24, 10, 300

@@ -10,7 +10,7 @@ from transformer_lens.hook_points import HookPoint
 
 import satlens
 from satlens.errors import InputError, NumericsError
-from satlens.models.inputs import token_batches
+from satlens.models.inputs.text import token_batches
 from satlens.models.readout import LinearReadout
 from satlens.saturation.detect import stream
 from tests.builders import random_hooked

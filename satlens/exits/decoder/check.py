@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from satlens.errors import ModelError, NumericsError
 from satlens.exits.decoder.decoder import Decoder, Places
 from satlens.exits.decoder.hosts import decoder_of
-from satlens.models.inputs import example_ids
+from satlens.models.inputs.text import example_ids
 from satlens.models.load import SAME
 from satlens.models.protocol import ResidualModel
 

@@ -15,8 +15,8 @@ from satlens.errors import ModelError
 from satlens.exits.decoder.decoder import Block, Decoder
 from satlens.exits.decoder.hooked import hooked
 from satlens.exits.decoder.parts import Joint, Linear, Mlp, Norm, Rotary, Separate, activation
-from satlens.models.convert import rope
 from satlens.models.fast_linear import product, taken
+from satlens.models.hosts.convert import rope
 from satlens.models.protocol import ResidualModel
 
 MOVING = ("dynamic", "longrope")

@@ -21,7 +21,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from satlens.errors import InputError, MissingExtraError
-from satlens.models.tensors import Stacked
+from satlens.models.inputs.tensors import Stacked
 
 RATE = 16_000
 """Hertz; what nearly every speech model reads."""

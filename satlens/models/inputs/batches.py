@@ -113,6 +113,20 @@ def collate_tokens(rows: Sequence[Row], device: torch.device | str) -> Batch:
     )
 
 
+def batch_without_tokens(
+    rows: Sequence[Any], args: dict[str, Tensor], device: torch.device | str
+) -> Batch:
+    """One batch for a model that reads no tokens; a row has ``doc`` and ``real``, and is a whole document."""
+    real = pad_sequence([row.real for row in rows], batch_first=True).to(device)
+    return Batch(
+        args={name: value.to(device) for name, value in args.items()},
+        real=real,
+        doc=torch.tensor([row.doc for row in rows], device=device),
+        start=torch.zeros(len(rows), dtype=torch.int64, device=device),
+        tokens=torch.full(real.shape, -1, device=device),
+    )
+
+
 def windows(
     doc: int,
     ids: Int[Tensor, " pos"],

@@ -22,8 +22,8 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
 
 from satlens.errors import ModelError
-from satlens.models.hooked import device_of
-from satlens.models.inputs import example_ids, token_batches
+from satlens.models.hosts.hooked import device_of
+from satlens.models.inputs.text import example_ids, token_batches
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import LinearReadout, Readout, logits_of, scaled, soft_cap
 
@@ -130,11 +130,8 @@ def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
 
     tokenizer = getattr(host, "tokenizer", None)
     context = getattr(config, "max_position_embeddings", None)
-    return ResidualModel(
-        host=host,
-        # A local folder by its name alone, a hub name whole.
-        name=folder_name(getattr(host.config, "_name_or_path", "")) or type(host).__name__,
-        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
+    return residual_model(
+        hooked,
         readout=readout or head_readout(host, layout, config),
         forward=forward,
         batches=partial(
@@ -147,16 +144,28 @@ def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
         d_model=config.hidden_size,
         n_outputs=config.vocab_size,
         context=context,
-        tokenizer=tokenizer,
-        attached=hooked.attached,
         example=[example_ids(config.vocab_size, context)],
         causal=True,
     )
 
 
-def folder_name(name: str) -> str:
-    """The last part of a path to a folder; any other name as it is."""
-    return Path(name).resolve().name if name and Path(name).is_dir() else name
+def residual_model(hooked: HookedModule, **parts: Any) -> ResidualModel:
+    """The `ResidualModel` of a bare module behind its hook points; what the kinds differ in are ``parts``."""
+    host = hooked.model
+    return ResidualModel(
+        host=host,
+        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
+        attached=hooked.attached,
+        **{"name": name_of(host), "tokenizer": getattr(host, "tokenizer", None), **parts},
+    )
+
+
+def name_of(host: nn.Module) -> str:
+    """What the model was loaded from (a local folder by its name alone, a hub name whole), or its class."""
+    name = getattr(host.config, "_name_or_path", "")
+    return (Path(name).resolve().name if name and Path(name).is_dir() else name) or type(
+        host
+    ).__name__
 
 
 def has_submodule(host: nn.Module, path: str) -> bool:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from satlens.errors import InputError
-from satlens.models.batches import Batches
+from satlens.models.inputs.batches import Batches, batch_without_tokens
 from satlens.models.protocol import Batch
 
 
@@ -123,11 +123,5 @@ def check_values(values: Any, shape: Sequence[int] | None) -> None:
 
 def collate_items(rows: Sequence[ItemRow], dtype: torch.dtype, device: torch.device | str) -> Batch:
     """One batch of items."""
-    real = torch.stack([row.real for row in rows]).to(device)
-    return Batch(
-        args={"inputs": torch.stack([row.value for row in rows]).to(device, dtype)},
-        real=real,
-        doc=torch.tensor([row.doc for row in rows], device=device),
-        start=torch.zeros(len(rows), dtype=torch.int64, device=device),
-        tokens=torch.full(real.shape, -1, device=device),
-    )
+    values = torch.stack([row.value for row in rows]).to(dtype)
+    return batch_without_tokens(rows, {"inputs": values}, device)

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from satlens.errors import InputError
-from satlens.models.batches import Batches, Row, pad_rows
-from satlens.models.inputs import check_ids, encode, split_documents, strip_padding
+from satlens.models.inputs.batches import Batches, Row, pad_rows
+from satlens.models.inputs.text import check_ids, encode, split_documents, strip_padding
 from satlens.models.protocol import Batch
 
 ACCEPTED_PAIRS = (
@@ -40,7 +40,7 @@ def pair_batches(
     start token in front; it plays the part of a BOS and does not count unless ``include_bos``.
 
     Raises:
-        InputError: as `satlens.models.inputs.token_batches`; also a source or target longer than the
+        InputError: as `satlens.models.inputs.text.token_batches`; also a source or target longer than the
             context, since a target cannot be split without losing what it was decoded from.
     """
     rows = []

@@ -6,7 +6,7 @@
     T5                  decoder_blocks.l.hook_resid_post    unembed(decoder_ln_final(h) d^-1/2)
     BART                decoder_blocks.l.hook_resid_post    unembed(h)
     image classifier    blocks.l.hook_resid_post            unembed(ln_final(h)), at the class token
-    HuBERT, wav2vec2    blocks.l.hook_resid_post            see `satlens.models.ctc`
+    HuBERT, wav2vec2    blocks.l.hook_resid_post            see `satlens.models.hosts.ctc`
 
 ``transform`` is the adapter's own (Gemma's soft cap, Cohere's and Granite's logit scale). T5 v1.1
 does not scale. The number of blocks is the length of the stack that is hooked:
@@ -19,23 +19,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from satlens.errors import ModelError
-from satlens.models.ctc import ctc_bridge
-from satlens.models.hf_vision import along_stream, example_image, image_shape, stream_length
-from satlens.models.hooked import device_of
-from satlens.models.image_processor import processor_of
-from satlens.models.inputs import example_ids, token_batches
-from satlens.models.pairs import pair_batches
+from satlens.models.hosts.ctc import ctc_bridge
+from satlens.models.hosts.hooked import device_of
+from satlens.models.hosts.vision import image_parts
+from satlens.models.inputs.pairs import pair_batches
+from satlens.models.inputs.text import example_ids, token_batches
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import (
     LinearReadout,
     Readout,
     chain,
     head_of,
-    logits_of,
     scaled,
     soft_cap,
 )
-from satlens.models.vision import image_batches
 
 
 def bridge(host: nn.Module) -> ResidualModel:
@@ -212,28 +209,12 @@ def image_bridge(host: nn.Module) -> ResidualModel:
             f"The bridge {name_of(host)} reads images and has no {' and no '.join(missing)}; satlens.wrap "
             "takes image classifiers (a model with a class token and a linear head)."
         )
-    shape = image_shape(config)
     points = states_of(host.blocks)
-    n_positions = stream_length(host, points[-1], shape)
-
-    def forward(batch: Batch) -> Tensor:
-        return along_stream(logits_of(host(batch.args["pixel_values"])), n_positions)
-
     return ResidualModel(
         host=host,
         name=name_of(host),
         hook_points=points,
         readout=LinearReadout((host.ln_final,), host.unembed),
-        forward=forward,
-        batches=partial(
-            image_batches,
-            shape=shape,
-            n_positions=n_positions,
-            dtype=next(host.parameters()).dtype,
-            device=device_of(host),
-            processor=processor_of(host),
-        ),
         d_model=host.cfg.d_model,
-        n_outputs=config.num_labels,
-        example=example_image(shape),
+        **image_parts(host, points[-1], host, config),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from satlens.errors import MissingExtraError, ModelError
-from satlens.models.images import pillow, reason
+from satlens.models.inputs.images import pillow, reason
 
 logger = logging.getLogger("satlens")
 

@@ -1,7 +1,7 @@
 """Recordings with transcripts -> `Batches`, for models that read speech and write text.
 
-Accepted: whatever `satlens.models.audio` reads, alone or each in a tuple ``(audio, transcript)`` with a text,
-token ids or None; or a mapping with ``input_features`` and, if there are any, ``decoder_input_ids``
+Accepted: whatever `satlens.models.inputs.audio` reads, alone or each in a tuple ``(audio, transcript)`` with
+a text, token ids or None; or a mapping with ``input_features`` and, if there are any, ``decoder_input_ids``
 (and ``decoder_attention_mask``).
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from satlens.errors import InputError, ModelError
-from satlens.models.audio import (
+from satlens.models.inputs.audio import (
     Recordings,
     join,
     listed,
@@ -26,9 +26,9 @@ from satlens.models.audio import (
     was,
     with_note,
 )
-from satlens.models.batches import Batches, pad_rows
-from satlens.models.inputs import check_ids, encode, strip_padding
-from satlens.models.pairs import one_document
+from satlens.models.inputs.batches import Batches, pad_rows
+from satlens.models.inputs.pairs import one_document
+from satlens.models.inputs.text import check_ids, encode, strip_padding
 from satlens.models.protocol import Batch
 
 WRITTEN_AT_ONCE = 8
@@ -83,7 +83,7 @@ def spoken_batches(
     Transcripts given as ids may begin with the decoder's start token; then the prompt is their own.
 
     Raises:
-        InputError: as `satlens.models.audio.read_audio`; also a transcript longer than the context, or
+        InputError: as `satlens.models.inputs.audio.read_audio`; also a transcript longer than the context, or
             waveforms without a processor on the model.
     """
     heard, note = read_spoken(inputs, extractor, shape)

@@ -7,7 +7,7 @@
 
 MT5 and T5 v1.1 do not scale. A block of BART's or Marian's ends in a norm (post-norm), and no final one
 follows: the state is behind it. The source is read once by the encoder; what is followed is the decoder's
-stream at the positions of the target (`satlens.models.pairs`). ``config.num_layers`` of T5 counts the
+stream at the positions of the target (`satlens.models.inputs.pairs`). ``config.num_layers`` of T5 counts the
 encoder: the stack itself is counted.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from satlens.models.bridge import scales_states
-from satlens.models.hooked import device_of
-from satlens.models.hooked_hf import HookedModule, folder_name
-from satlens.models.inputs import example_ids
-from satlens.models.pairs import pair_batches
+from satlens.models.hosts.bridge import scales_states
+from satlens.models.hosts.hooked import device_of
+from satlens.models.hosts.hugging_face import HookedModule, residual_model
+from satlens.models.inputs.pairs import pair_batches
+from satlens.models.inputs.text import example_ids
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import LinearReadout, Readout, chain, logits_of, scaled
 
@@ -61,20 +61,17 @@ def decoder_of(
     """An encoder-decoder as a `ResidualModel` of its decoder's layers."""
     hooked = HookedModule(host, layers)
     config = host.config
-    tokenizer = getattr(host, "tokenizer", None)
 
     def forward(batch: Batch) -> Tensor:
         return logits_of(hooked(**batch.args, use_cache=False))
 
-    return ResidualModel(
-        host=host,
-        name=folder_name(getattr(config, "_name_or_path", "")) or type(host).__name__,
-        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
+    return residual_model(
+        hooked,
         readout=readout,
         forward=forward,
         batches=partial(
             pair_batches,
-            tokenizer=tokenizer,
+            tokenizer=getattr(host, "tokenizer", None),
             context=context,
             vocabulary=config.vocab_size,
             decoder_start=config.decoder_start_token_id,
@@ -83,7 +80,5 @@ def decoder_of(
         d_model=config.d_model,
         n_outputs=host.lm_head.weight.shape[0],
         context=context,
-        tokenizer=tokenizer,
-        attached=hooked.attached,
         example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
     )

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from satlens.errors import ModelError
-from satlens.models.hooked import device_of
-from satlens.models.hooked_hf import HookedModule, folder_name, has_submodule
-from satlens.models.image_processor import processor_of
+from satlens.models.hosts.hooked import device_of
+from satlens.models.hosts.hugging_face import HookedModule, has_submodule, residual_model
+from satlens.models.inputs.image_batches import image_batches
+from satlens.models.inputs.image_processor import processor_of
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import LinearReadout, Readout, logits_of
-from satlens.models.vision import image_batches
 
 ENCODERS = ("vit", "deit")
 BLOCKS = ("layers", "encoder.layer")
@@ -53,20 +53,31 @@ def hf_image_classifier(host: nn.Module, readout: Readout | None = None) -> Resi
     check_heads(host)
     encoder, blocks = find_encoder(host, need_head=readout is None)
     hooked = HookedModule(host, blocks)
-    points = tuple(block.hook_resid_post for block in hooked.blocks)
-    shape = image_shape(host.config)
-    n_positions = stream_length(hooked, points[-1], shape)
+    return residual_model(
+        hooked,
+        readout=readout or LinearReadout((encoder.layernorm,), host.classifier),
+        d_model=host.config.hidden_size,
+        tokenizer=None,
+        **image_parts(hooked, hooked.blocks[-1].hook_resid_post, host, host.config),
+    )
+
+
+def image_parts(run: nn.Module, last: nn.Module, host: nn.Module, config: Any) -> dict[str, Any]:
+    """What every image classifier has in common: forward, batches, outputs and an example.
+
+    Args:
+        run: what is called with pixels, ``last`` being its last hook point.
+        host: whose weights and processor they are.
+    """
+    shape = image_shape(config)
+    n_positions = stream_length(run, last, shape)
 
     def forward(batch: Batch) -> Tensor:
-        return along_stream(logits_of(hooked(batch.args["pixel_values"])), n_positions)
+        return along_stream(logits_of(run(batch.args["pixel_values"])), n_positions)
 
-    return ResidualModel(
-        host=host,
-        name=folder_name(getattr(host.config, "_name_or_path", "")) or type(host).__name__,
-        hook_points=points,
-        readout=readout or LinearReadout((encoder.layernorm,), host.classifier),
-        forward=forward,
-        batches=partial(
+    return {
+        "forward": forward,
+        "batches": partial(
             image_batches,
             shape=shape,
             n_positions=n_positions,
@@ -74,11 +85,9 @@ def hf_image_classifier(host: nn.Module, readout: Readout | None = None) -> Resi
             device=device_of(host),
             processor=processor_of(host),
         ),
-        d_model=host.config.hidden_size,
-        n_outputs=host.config.num_labels,
-        attached=hooked.attached,
-        example=example_image(shape),
-    )
+        "n_outputs": config.num_labels,
+        "example": example_image(shape),
+    }
 
 
 def find_encoder(host: nn.Module, need_head: bool) -> tuple[nn.Module, nn.ModuleList]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from satlens.models.hooked import device_of
-from satlens.models.hooked_hf import HookedModule
-from satlens.models.inputs import example_ids, token_batches
+from satlens.models.hosts.hooked import device_of
+from satlens.models.hosts.hugging_face import HookedModule, residual_model
+from satlens.models.inputs.text import example_ids, token_batches
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import LinearReadout
 
@@ -24,27 +24,23 @@ def residual_lstm(host: Any) -> ResidualModel:
     """A `satlens.zoo.lstm.ResidualLSTM` as a `ResidualModel`."""
     hooked = HookedModule(host, host.layers)
     config = host.config
-    tokenizer = getattr(host, "tokenizer", None)
 
     def forward(batch: Batch) -> Tensor:
         return hooked(batch.args["input_ids"]).logits
 
-    return ResidualModel(
-        host=host,
+    return residual_model(
+        hooked,
         name=getattr(host, "name_or_path", type(host).__name__),
-        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
         readout=LinearReadout((host.norm,), host.head),
         forward=forward,
         batches=partial(
             token_batches,
-            tokenizer=tokenizer,
+            tokenizer=getattr(host, "tokenizer", None),
             vocabulary=config.vocab_size,
             device=device_of(host),
         ),
         d_model=config.hidden_size,
         n_outputs=config.vocab_size,
-        tokenizer=tokenizer,
-        attached=hooked.attached,
         example=[example_ids(config.vocab_size)],
         causal=True,
     )

@@ -16,8 +16,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from satlens.errors import InputError
-from satlens.models.batches import Batches
-from satlens.models.images import Picture, find_pictures, pillow, readable, reason
+from satlens.models.inputs.batches import Batches, batch_without_tokens
+from satlens.models.inputs.images import Picture, find_pictures, pillow, readable, reason
 from satlens.models.protocol import Batch
 
 NO_PROCESSOR = (
@@ -106,7 +106,7 @@ def image_batches(
     device: torch.device | str = "cpu",
     processor: Any = None,
 ) -> Batches:
-    """Images of any accepted kind (`satlens.models.images.ACCEPTED`) in batches.
+    """Images of any accepted kind (`satlens.models.inputs.images.ACCEPTED`) in batches.
 
     Pictures that cannot be decoded are left out, and named in the note of the batches.
 
@@ -121,11 +121,12 @@ def image_batches(
             the model does not read.
         MissingExtraError: pictures, and pillow is not installed.
     """
-    pixels = given_pixels(inputs)
+    pixels, real = given_pixels(inputs), class_token(n_positions)
+    collate = partial(collate_images, dtype=dtype, device=device)
     if pixels is not None:
-        return pixel_batches(
-            pixels, batch_size, shape=shape, n_positions=n_positions, dtype=dtype, device=device
-        )
+        check_pixels(pixels, shape)
+        rows = tuple(ImageRow(doc, image, real) for doc, image in enumerate(pixels))
+        return Batches(rows, batch_size, collate, len(rows))
     pictures = find_pictures(inputs)
     if shape[0] not in (1, 3):
         raise InputError(
@@ -136,10 +137,9 @@ def image_batches(
     if processor is None:
         raise InputError(NO_PROCESSOR)
     good, note = readable(pictures, shape[0])
-    preprocess, real = Preprocess(processor, shape), class_token(n_positions)
+    preprocess = Preprocess(processor, shape)
     preprocess(pictures[good[0]])  # a processor of another model is found out before the first pass
     rows = tuple(ImageRow(doc, pictures[doc], real, preprocess) for doc in good)
-    collate = partial(collate_images, dtype=dtype, device=device)
     return Batches(rows, batch_size, collate, len(rows), note)
 
 
@@ -160,27 +160,12 @@ def given_pixels(inputs: Any) -> Any:
     return inputs if isinstance(inputs, Tensor) else None
 
 
-def pixel_batches(
-    inputs: Any,
-    batch_size: int,
-    include_bos: bool = False,
-    *,
-    shape: tuple[int, int, int],
-    n_positions: int,
-    dtype: torch.dtype,
-    device: torch.device | str = "cpu",
-) -> Batches:
-    """Images ``[batch, channel, height, width]``, as the image processor gives them, in batches.
-
-    ``n_positions`` is the length of the residual stream (patches and class token). ``include_bos`` is
-    accepted for the sake of one signature: an image has no BOS.
-    """
-    pixels = inputs.get("pixel_values") if hasattr(inputs, "get") else inputs
-    if not isinstance(pixels, Tensor) or pixels.ndim != 4 or not pixels.is_floating_point():
-        found = tuple(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
-        kind = f" of {pixels.dtype}" if isinstance(pixels, Tensor) else ""
+def check_pixels(pixels: Tensor, shape: tuple[int, int, int]) -> None:
+    """Refuse what is no stack of images ``[image, channel, height, width]`` as the model reads them."""
+    if pixels.ndim != 4 or not pixels.is_floating_point():
         raise InputError(
-            f"An image model reads float pixels [batch, {', '.join(map(str, shape))}]; got {found}{kind}. "
+            f"An image model reads float pixels [batch, {', '.join(map(str, shape))}]; got "
+            f"{tuple(pixels.shape)} of {pixels.dtype}. "
             "Raw images go in as paths, PIL images or uint8 arrays [height, width, channel]."
         )
     if tuple(pixels.shape[1:]) != shape:
@@ -191,9 +176,6 @@ def pixel_batches(
         raise InputError("Got no images.")
     if not bool(torch.isfinite(pixels).all()):
         raise InputError("The pixels hold NaN or infinite values.")
-    real = class_token(n_positions)
-    rows = tuple(ImageRow(doc, image, real) for doc, image in enumerate(pixels))
-    return Batches(rows, batch_size, partial(collate_images, dtype=dtype, device=device), len(rows))
 
 
 def class_token(n_positions: int) -> Bool[Tensor, " pos"]:
@@ -205,11 +187,5 @@ def collate_images(
     rows: Sequence[ImageRow], dtype: torch.dtype, device: torch.device | str
 ) -> Batch:
     """One batch of images; pictures are decoded here."""
-    real = torch.stack([row.real for row in rows]).to(device)
-    return Batch(
-        args={"pixel_values": torch.stack([row.pixels for row in rows]).to(device, dtype)},
-        real=real,
-        doc=torch.tensor([row.doc for row in rows], device=device),
-        start=torch.zeros(len(rows), dtype=torch.int64, device=device),
-        tokens=torch.full(real.shape, -1, device=device),
-    )
+    pixels = torch.stack([row.pixels for row in rows]).to(dtype)
+    return batch_without_tokens(rows, {"pixel_values": pixels}, device)

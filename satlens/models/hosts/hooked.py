@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from satlens.models.inputs import example_ids, token_batches
-from satlens.models.pairs import pair_batches
+from satlens.models.inputs.pairs import pair_batches
+from satlens.models.inputs.text import example_ids, token_batches
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import LinearReadout, scaled, soft_cap
 

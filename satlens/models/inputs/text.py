@@ -16,8 +16,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from satlens.errors import InputError
-from satlens.models.batches import Batches, collate_tokens, windows
-from satlens.models.masks import Masks, mask_note
+from satlens.models.inputs.batches import Batches, collate_tokens, windows
+from satlens.models.inputs.masks import Masks, mask_note
 
 ACCEPTED = (
     "a string, a list of strings, a list of 1-D id lists or tensors, a 2-D id tensor without padding, "
@@ -45,7 +45,7 @@ def token_batches(
     position 0 (``prepend_bos=False`` for models trained without). A bidirectional model gets its
     ``[CLS]`` and ``[SEP]`` around the text instead. Ids are taken as they are; a leading BOS among
     them is recognised. Neither counts unless ``include_bos``. Where a bidirectional model's document
-    holds ``[MASK]``, only those positions count (`satlens.models.masks`).
+    holds ``[MASK]``, only those positions count (`satlens.models.inputs.masks`).
 
     Raises:
         InputError: nothing to read, ids that are no whole numbers or outside the vocabulary, text

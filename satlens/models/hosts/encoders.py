@@ -15,9 +15,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from satlens.models.hooked import device_of
-from satlens.models.hooked_hf import HookedModule, folder_name
-from satlens.models.inputs import example_ids, token_batches
+from satlens.models.hosts.hooked import device_of
+from satlens.models.hosts.hugging_face import HookedModule, residual_model
+from satlens.models.inputs.text import example_ids, token_batches
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import LinearReadout, logits_of
 
@@ -60,20 +60,17 @@ def encoder(
     """A masked language model as a `ResidualModel`."""
     hooked = HookedModule(host, layers)
     config = host.config
-    tokenizer = getattr(host, "tokenizer", None)
 
     def forward(batch: Batch) -> Tensor:
         return logits_of(hooked(**batch.args))
 
-    return ResidualModel(
-        host=host,
-        name=folder_name(getattr(config, "_name_or_path", "")) or type(host).__name__,
-        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
+    return residual_model(
+        hooked,
         readout=readout,
         forward=forward,
         batches=partial(
             token_batches,
-            tokenizer=tokenizer,
+            tokenizer=getattr(host, "tokenizer", None),
             context=context,
             vocabulary=config.vocab_size,
             bidirectional=True,
@@ -82,7 +79,5 @@ def encoder(
         d_model=config.hidden_size,
         n_outputs=config.vocab_size,
         context=context,
-        tokenizer=tokenizer,
-        attached=hooked.attached,
         example=[example_ids(config.vocab_size, context)],
     )

@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from satlens.models.hooked import device_of
-from satlens.models.hooked_hf import HookedModule, folder_name
-from satlens.models.inputs import example_ids
+from satlens.models.hosts.hooked import device_of
+from satlens.models.hosts.hugging_face import HookedModule, residual_model
+from satlens.models.inputs.spoken import spoken_batches
+from satlens.models.inputs.text import example_ids
 from satlens.models.protocol import Batch, ResidualModel
 from satlens.models.readout import LinearReadout, logits_of
-from satlens.models.spoken import spoken_batches
 
 FRAMES_PER_POSITION = 2
 """The second convolution of the encoder has stride 2."""
@@ -41,10 +41,8 @@ def whisper(host: Any) -> ResidualModel:
 
     context = config.max_target_positions
     example = [*prompt, *example_ids(config.vocab_size, context - len(prompt))]
-    return ResidualModel(
-        host=host,
-        name=folder_name(getattr(config, "_name_or_path", "")) or type(host).__name__,
-        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
+    return residual_model(
+        hooked,
         readout=LinearReadout((host.model.decoder.layer_norm,), host.proj_out),
         forward=forward,
         batches=partial(
@@ -66,7 +64,6 @@ def whisper(host: Any) -> ResidualModel:
         n_outputs=config.vocab_size,
         context=context,
         tokenizer=tokenizer,
-        attached=hooked.attached,
         example={
             "input_features": torch.linspace(-1, 1, shape[0] * shape[1]).reshape(1, *shape),
             "decoder_input_ids": [example],
