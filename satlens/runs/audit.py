@@ -76,7 +76,7 @@ def run_audit(
         numbers = found(reading, chosen, report, baseline)
         results = assemble(settings, said, reading, seconds, numbers)
         write_results(results, folder / RESULTS)
-        documents = plain(heatmap(events, model.tokenizer))
+        documents = plain(heatmap(events, model, reading))
         write_whole(folder / HEATMAP, json.dumps(documents, allow_nan=False))
         save_figures(figures.save_figures, results, folder)
     return f"{summary(results)}\n\nThe page: {out / PAGE}"

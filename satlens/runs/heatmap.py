@@ -2,22 +2,27 @@
 
 from typing import Any
 
+from satlens.models import ResidualModel
 from satlens.report.detect_view import token_texts
+from satlens.runs.reading import Reading
 from satlens.saturation.events import SaturationEvents
 
 DOCUMENTS = 3
 POSITIONS = 60
 
 
-def heatmap(events: SaturationEvents, tokenizer: Any = None) -> list[dict[str, Any]]:
+def heatmap(
+    events: SaturationEvents, model: ResidualModel, reading: Reading
+) -> list[dict[str, Any]]:
     """The first documents, layer by position: what is read, the top k per layer, the layers.
 
     Args:
         events: detected with ``trajectory=True``.
-        tokenizer: turns ids into text; without one the ids are shown.
+        model: whose tokenizer turns ids into text; without one the ids are shown.
+        reading: what was read; document ``doc`` is ``reading.corpus.documents[doc]``.
     """
     return [
-        _document(events[events.doc == doc][:POSITIONS], int(doc), tokenizer)
+        _document(events[events.doc == doc][:POSITIONS], int(doc), model.tokenizer)
         for doc in sorted(set(events.doc.tolist()))[:DOCUMENTS]
     ]
 
