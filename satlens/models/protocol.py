@@ -23,6 +23,16 @@ from satlens.errors import ModelError
 HookFn = Callable[..., Tensor | None]
 """A TransformerLens hook: ``fn(resid, hook=hook_point)`` returns a new state, or None."""
 
+READS = {
+    "text": "text",
+    "masked text": "text in which some tokens are masked",
+    "pairs": "pairs of a source and a target text",
+    "images": "images",
+    "recordings": "recordings of sound",
+    "speech": "recordings of speech, each with a transcript or without",
+}
+"""What a model may read (`ResidualModel.reads`), in words."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -99,6 +109,9 @@ class ResidualModel:
             where the hook points are not the host's own (bare Hugging Face modules).
         example: a short input that ``batches`` reads, for checks; None if there is none.
         causal: no position is read by an earlier one, so a row may be cut behind the position in question.
+        reads: what a document is, a key of `READS`; `satlens.runs` chooses by it how a corpus is read.
+        untrained: for a module of your own: seed -> the same model with the weights it starts from, as a
+            `ResidualModel`; what `satlens.untrained` then gives. Torch's random state is seeded meanwhile.
     """
 
     host: nn.Module
@@ -114,6 +127,15 @@ class ResidualModel:
     attached: Callable[[], AbstractContextManager[Any]] = nullcontext
     example: Any = None
     causal: bool = False
+    untrained: "Callable[[int], ResidualModel] | None" = None
+    reads: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.reads not in READS:
+            raise ModelError(
+                f"{self.name} reads {self.reads!r}, which is not known. Choices of "
+                f"ResidualModel(reads=...): {', '.join(map(repr, READS))}."
+            )
 
     @property
     def n_layers(self) -> int:

@@ -100,6 +100,7 @@ def token_bridge(host: nn.Module) -> ResidualModel:
         tokenizer=host.tokenizer,
         example=[example_ids(vocabulary, context_of(cfg))],
         causal=not bidirectional,
+        reads="masked text" if bidirectional else "text",
     )
 
 
@@ -187,6 +188,7 @@ def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
         context=positions,
         tokenizer=host.tokenizer,
         example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
+        reads="pairs",
     )
 
 

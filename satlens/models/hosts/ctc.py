@@ -102,6 +102,7 @@ def ctc_model(
         n_outputs=config.vocab_size,
         attached=attached,
         example={"input_values": torch.linspace(-1, 1, 4_000)[None] ** 3},
+        reads="recordings",
     )
 
 

@@ -81,4 +81,5 @@ def decoder_of(
         n_outputs=host.lm_head.weight.shape[0],
         context=context,
         example=[(example_ids(config.vocab_size), example_ids(config.vocab_size))],
+        reads="pairs",
     )

@@ -80,4 +80,5 @@ def encoder(
         n_outputs=config.vocab_size,
         context=context,
         example=[example_ids(config.vocab_size, context)],
+        reads="masked text",
     )

@@ -54,6 +54,7 @@ def hooked_transformer(host: nn.Module) -> ResidualModel:
         tokenizer=host.tokenizer,
         example=[example_ids(cfg.d_vocab, cfg.n_ctx)],
         causal=cfg.attention_dir == "causal",
+        reads="text" if cfg.attention_dir == "causal" else "masked text",
     )
 
 
@@ -84,6 +85,7 @@ def hooked_encoder(host: nn.Module) -> ResidualModel:
         context=cfg.n_ctx,
         tokenizer=host.tokenizer,
         example=[example_ids(cfg.d_vocab, cfg.n_ctx)],
+        reads="masked text",
     )
 
 
@@ -116,6 +118,7 @@ def hooked_encoder_decoder(host: nn.Module) -> ResidualModel:
         n_outputs=cfg.d_vocab_out,
         tokenizer=host.tokenizer,
         example=[(example_ids(cfg.d_vocab), example_ids(cfg.d_vocab))],
+        reads="pairs",
     )
 
 

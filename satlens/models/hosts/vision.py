@@ -87,6 +87,7 @@ def image_parts(run: nn.Module, last: nn.Module, host: nn.Module, config: Any) -
         ),
         "n_outputs": config.num_labels,
         "example": example_image(shape),
+        "reads": "images",
     }
 
 

@@ -69,6 +69,7 @@ def whisper(host: Any) -> ResidualModel:
             "decoder_input_ids": [example],
         },
         causal=True,
+        reads="speech",
     )
 
 
