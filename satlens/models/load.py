@@ -1,11 +1,13 @@
-"""`load_model`: "tiny", a local Hugging Face folder, or a name on the Hugging Face hub.
+"""`load_model`: "tiny", a local folder, a name on the Hugging Face hub, or a function in a Python file.
 
 The weights are read by transformers, turned into a HookedTransformer where TransformerLens has it (3.x)
 and into a TransformerBridge otherwise; either must give the logits of the Hugging Face model, which is
-checked on a short input before it is handed over.
+checked on a short input before it is handed over. A folder of `satlens.zoo.train_lstm` gives its LSTM; a
+function in a file (`satlens.models.from_file`) whatever it returns.
 """
 
 import copy
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -17,19 +19,23 @@ import torch
 from torch import nn
 
 from satlens.errors import InputError, ModelError
+from satlens.models.from_file import check_not_moved, in_file, load_from_file
 from satlens.models.hosts.convert import to_hooked_transformer
 from satlens.models.hosts.vision import check_heads, example_image, image_shape
 from satlens.models.inputs.audio_processor import load_audio_processor, reads_audio
 from satlens.models.inputs.image_processor import load_image_processor, reads_images
+from satlens.models.protocol import ResidualModel
 from satlens.models.readout import logits_of
 from satlens.models.wrap import check_weights
-from satlens.zoo import TINY
+from satlens.zoo import TINY, lstm
+from satlens.zoo.lstm import LSTMConfig
 
 logger = logging.getLogger("satlens")
 
 CHOICES = (
     'Choices: "tiny" (bundled), a local Hugging Face folder (config.json, *.safetensors, tokenizer '
-    "files), or a name on the Hugging Face hub such as EleutherAI/pythia-70m."
+    "files), a name on the Hugging Face hub such as EleutherAI/pythia-70m, or path/to/file.py:function, "
+    "a function that returns a model."
 )
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "*.model")
 HUB_TIMEOUT = 5.0
@@ -40,15 +46,17 @@ def load_model(
     name_or_path: str | Path,
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     bridge: bool = False,
-) -> nn.Module:
+) -> nn.Module | ResidualModel:
     """A model ready for `satlens.wrap`, in evaluation mode.
 
     Args:
-        name_or_path: "tiny" (bundled), a local Hugging Face folder, or a name on the hub.
+        name_or_path: "tiny" (bundled), a local Hugging Face folder, a name on the hub, the folder of a
+            trained `satlens.zoo.lstm`, or "path/to/file.py:function". The last one RUNS the file's code and
+            calls the function, which returns a module or a `ResidualModel`: name only files that you trust.
         device: where to put it; CPU if not given.
-        dtype: of the weights.
+        dtype: of the weights; float32 if not given. A function in a file decides both itself.
         bridge: give a TransformerBridge also where there is a HookedTransformer.
 
     Returns:
@@ -59,14 +67,22 @@ def load_model(
         with a CTC head, come as transformers has them, with their processor the same way.
 
     Raises:
-        ModelError: no such folder or name, no network, files missing, weights that do not fit, an
-            architecture TransformerLens does not have.
+        ModelError: no such folder, file or name, no network, files missing, weights that do not fit, an
+            architecture TransformerLens does not have, a function that raises or returns no model.
+        InputError: a device, type or bridge for a function in a file, which decides itself.
         MissingExtraError: an image processor that transformers has for torchvision only.
         NumericsError: NaN or infinite weights.
     """
     if not isinstance(name_or_path, str | Path):
         raise InputError(f"load_model takes a name or a path, got {type(name_or_path).__name__}.")
+    if found := in_file(str(name_or_path)):
+        model = load_from_file(*found)
+        check_not_moved(model, str(name_or_path), device, dtype, bridge)
+        return model
+    dtype = dtype or torch.float32
     name, source, local = locate(str(name_or_path))
+    if local and is_lstm(Path(source)):
+        return load_lstm(source, dtype, bridge).to(device or "cpu")
     hf = load_hf(name, source, local, dtype).to(device or "cpu").eval()
     check_weights(hf)
     if reads_audio(hf) and not bridge:
@@ -137,6 +153,26 @@ def one_line(cause: BaseException) -> str:
     """The kind of an error and the first line of its message."""
     lines = [line for line in str(cause).splitlines() if line.strip()]
     return f"{type(cause).__name__}: {lines[0].strip()[:200]}" if lines else type(cause).__name__
+
+
+def is_lstm(folder: Path) -> bool:
+    """Whether `satlens.zoo.train_lstm` wrote the folder."""
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a hub name in the cache, or damaged: transformers tells
+        return False
+    return isinstance(record, dict) and record.get("model_type") == LSTMConfig.model_type
+
+
+def load_lstm(source: str, dtype: torch.dtype, bridge: bool) -> nn.Module:
+    """The stacked LSTM of a folder; TransformerLens has none."""
+    if bridge:
+        raise ModelError(
+            f"TransformerLens has no bridge for the LSTM of {source}; leave bridge out."
+        )
+    model = lstm.load(source, dtype)
+    check_weights(model)
+    return model
 
 
 def load_hf(name: str, source: str, local: bool, dtype: torch.dtype) -> nn.Module:

@@ -9,6 +9,7 @@
     HookedEncoder           BERT's rule: N(0, 0.02), biases 0, norms 1
     HookedEncoderDecoder    T5's rule: N(0, 1/fan-in) by matrix, embeddings N(0, 1)
     ResidualLSTM            torch's rule for LSTMs, U(-d^-1/2, d^-1/2), forget biases 1; embedding N(0, 0.02)
+    a module of your own    what its `ResidualModel` says under ``untrained``
 
 The global random state is left as it was, and no tensor is shared with the trained model.
 """
@@ -16,7 +17,7 @@ The global random state is left as it was, and no tensor is shared with the trai
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,13 +26,16 @@ from torch import nn
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import ModelError
+from satlens.models.identity import weights_sha256
 from satlens.models.protocol import ResidualModel
 
 HF_STD = 0.02
 """``initializer_range`` of BERT, GPT-2, GPT-NeoX and Llama configurations."""
 
 
-def untrained(model: nn.Module | ResidualModel, seed: int = DEFAULT_SEED) -> nn.Module:
+def untrained(
+    model: nn.Module | ResidualModel, seed: int = DEFAULT_SEED
+) -> nn.Module | ResidualModel:
     """A host of the same kind and shape with fresh weights, in evaluation mode.
 
     What a trained model's numbers must be held against: everything that comes from the architecture
@@ -42,11 +46,15 @@ def untrained(model: nn.Module | ResidualModel, seed: int = DEFAULT_SEED) -> nn.
         seed: of the weights; the same seed gives the same weights.
 
     Returns:
-        A host on the same device, in the same dtype, with the same tokenizer.
+        A host on the same device, in the same dtype, with the same tokenizer; of a `ResidualModel` that
+        says itself how it starts, such a `ResidualModel`.
 
     Raises:
-        ModelError: a kind of host that cannot be built anew.
+        ModelError: a kind of host that cannot be built anew, or an ``untrained`` of the model's own that
+            gives something else.
     """
+    if isinstance(model, ResidualModel) and model.untrained is not None:
+        return fresh_own(model, model.untrained, seed)
     host = model.host if isinstance(model, ResidualModel) else model
     names = [base.__name__ for base in type(host).__mro__]
     with seeded(seed):
@@ -63,7 +71,7 @@ def untrained(model: nn.Module | ResidualModel, seed: int = DEFAULT_SEED) -> nn.
         else:
             raise ModelError(
                 f"satlens.untrained cannot build a {type(host).__name__} anew; pass a TransformerLens "
-                "or Hugging Face model, or build the untrained one yourself."
+                "or Hugging Face model, or a ResidualModel(..., untrained=function of the seed)."
             )
     return fresh.eval()
 
@@ -75,6 +83,32 @@ def seeded(seed: int) -> Iterator[None]:
         warnings.filterwarnings("ignore", "Hooked.* is deprecated", DeprecationWarning)
         torch.manual_seed(seed)
         yield
+
+
+def fresh_own(
+    model: ResidualModel, make: Callable[[int], ResidualModel], seed: int
+) -> ResidualModel:
+    """The twin that a module of one's own makes, held to what a twin is."""
+    before = weights_sha256(model)
+    with seeded(seed):
+        fresh = make(seed)
+    said = f"The untrained twin of {model.name}"
+    if not isinstance(fresh, ResidualModel):
+        raise ModelError(f"{said} is a {type(fresh).__name__}; return a ResidualModel.")
+    if weights_sha256(model) != before:
+        raise ModelError(
+            f"{said} was made in the place of the trained weights, which are lost: load the model again, "
+            "and let untrained=... work on a copy (copy.deepcopy)."
+        )
+    if weights_sha256(fresh) == before:
+        raise ModelError(f"{said} has the trained weights: draw every one of them anew.")
+    shapes = [(one.n_layers, one.d_model, one.n_outputs) for one in (model, fresh)]
+    if shapes[0] != shapes[1]:
+        raise ModelError(
+            f"{said} has (layers, width, outputs) = {shapes[1]}, the trained model {shapes[0]}."
+        )
+    fresh.host.eval()
+    return fresh
 
 
 def fresh_hf(host: nn.Module) -> nn.Module:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
@@ -133,23 +135,54 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> ResidualLSTM
             f"{folder} has no config.json or no model.safetensors; give the --out folder of a finished "
             "python -m satlens.zoo.train_lstm."
         )
-    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if record.get("model_type") != LSTMConfig.model_type:
-        raise ModelError(
-            f"{folder} holds a {record.get('model_type')!r}, not a {LSTMConfig.model_type!r}; use "
-            "satlens.load_model."
-        )
-    model = ResidualLSTM(LSTMConfig(**record))
-    weights = load_file(folder / "model.safetensors")
+    model = ResidualLSTM(_config(folder))
+    weights = _weights(folder / "model.safetensors")
     own = {name: p.shape for name, p in model.named_parameters()}
     if own != {name: value.shape for name, value in weights.items()}:
-        raise ModelError(f"The weights of {folder} do not fit its config.json.")
+        raise ModelError(
+            f"The weights of {folder} do not fit its config.json: {_misfit(own, weights)}."
+        )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
     model.name_or_path = folder.resolve().name
     model.tokenizer = _tokenizer(folder)
     return model.to(dtype).eval()
+
+
+def _config(folder: Path) -> LSTMConfig:
+    """What config.json says."""
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = record.get("model_type")
+    except (ValueError, AttributeError) as cause:
+        raise ModelError(f"{folder / 'config.json'} is not a JSON object: {cause}.") from cause
+    if kind != LSTMConfig.model_type:
+        raise ModelError(
+            f"{folder} holds a {kind!r}, not a {LSTMConfig.model_type!r}; use satlens.load_model."
+        )
+    try:
+        return LSTMConfig(**record)
+    except TypeError as cause:  # keys that are missing, not known, or no numbers
+        raise ModelError(f"{folder / 'config.json'} does not describe an LSTM: {cause}.") from cause
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as cause:
+        raise ModelError(f"The weights {path} cannot be read: {cause}.") from cause
+
+
+def _misfit(own: Mapping[str, torch.Size], found: Mapping[str, torch.Tensor]) -> str:
+    """The first weight that is missing, too many, or of another shape."""
+    for name, shape in own.items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name].shape != shape:
+            return f"{name} is {tuple(found[name].shape)}, and {tuple(shape)} is asked for"
+    return f"there is no place for {next(name for name in found if name not in own)}"
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import satlens
-from satlens.errors import InputError, ModelError
+from satlens.cli import main as command
+from satlens.errors import InputError, ModelError, SatlensError
 from satlens.models import untrained
 from satlens.zoo.lstm import LSTMConfig, ResidualLSTM, load
 from satlens.zoo.settings import Settings, read_settings
@@ -148,5 +149,96 @@ def test_folders_that_hold_no_lstm(folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     record = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     (tmp_path / "config.json").write_text(json.dumps(record | {"num_hidden_layers": 4}))
-    with pytest.raises(ModelError, match="do not fit its config.json"):
+    with pytest.raises(ModelError, match=r"do not fit its config.json: layers\.3\.\S+ is missing"):
         load(tmp_path)
+
+
+@pytest.fixture
+def copied(folder, tmp_path):
+    """A copy of it, to be damaged."""
+    for path in folder.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_load_model_takes_the_folder(folder):
+    host, own = satlens.load_model(folder), load(folder)
+    assert isinstance(host, ResidualLSTM) and not host.training
+    assert host.name_or_path == "small-lstm" and host.tokenizer is not None
+    assert all(map(torch.equal, host.parameters(), own.parameters()))
+    half = satlens.load_model(str(folder), dtype=torch.bfloat16, device="cpu")
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    assert satlens.wrap(half).name == "small-lstm"
+    with pytest.raises(ModelError, match="TransformerLens has no bridge for the LSTM"):
+        satlens.load_model(folder, bridge=True)
+
+
+def rewrite(path, text):
+    path.write_text(text, encoding="utf-8")
+
+
+def change(path, edit):
+    weights = load_file(path)
+    edit(weights)
+    save_file(weights, path)
+
+
+DAMAGE = {
+    "no weights": (
+        lambda f: (f / "model.safetensors").unlink(),
+        r"no config\.json or no model\.safetensors",
+    ),
+    "half a file": (
+        lambda f: (f / "model.safetensors").write_bytes(
+            (f / "model.safetensors").read_bytes()[:99]
+        ),
+        r"The weights \S+model\.safetensors cannot be read: ",
+    ),
+    "another shape": (
+        lambda f: change(f / "model.safetensors", lambda w: w.update({"norm.bias": torch.ones(3)})),
+        r"norm\.bias is \(3,\), and \(\d+,\) is asked for",
+    ),
+    "one too many": (
+        lambda f: change(f / "model.safetensors", lambda w: w.update({"more": torch.ones(3)})),
+        "there is no place for more",
+    ),
+    "an unknown key": (
+        lambda f: rewrite(f / "config.json", '{"model_type": "residual_lstm", "heads": 2}'),
+        r"config\.json does not describe an LSTM: .*heads",
+    ),
+    "no number": (
+        lambda f: rewrite(
+            f / "config.json",
+            '{"model_type": "residual_lstm", "vocab_size": "a", "hidden_size": 8,'
+            ' "num_hidden_layers": 2}',
+        ),
+        r"config\.json does not describe an LSTM",
+    ),
+    "NaN": (
+        lambda f: change(f / "model.safetensors", lambda w: w["norm.bias"].fill_(float("nan"))),
+        r"values of norm\.bias are NaN",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_says_what_is_wrong(copied, damage):
+    do, message = DAMAGE[damage]
+    do(copied)
+    with pytest.raises(SatlensError, match=message):
+        satlens.load_model(copied)
+
+
+def test_the_audit_takes_the_folder(folder, tmp_path):
+    """The whole command, with its untrained twins."""
+    stories = ["The dog likes the red ball.", "The cat saw a blue ball.", "The dog saw the cat."]
+    rewrite(tmp_path / "texts.txt", "\n<|endoftext|>\n".join(stories))
+    assert command([
+        "audit", str(folder), "--corpus", str(tmp_path / "texts.txt"), "--k", "3",
+        "--out", str(tmp_path / "run"),
+    ]) == 0  # fmt: skip
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert results["model"]["name"] == "small-lstm"
+    assert results["model"]["kind"] == "ResidualLSTM"
+    assert (tmp_path / "run" / "report.html").is_file()
