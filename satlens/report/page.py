@@ -15,8 +15,10 @@ from satlens.errors import InputError
 from satlens.files import write_whole
 from satlens.report import heatmap, html
 from satlens.report.audit import section as audit_section
+from satlens.report.chart import Caption
 from satlens.report.exits import section as exits_section
 from satlens.report.html import safe
+from satlens.report.nouns import Nouns
 from satlens.report.palette import CELLS, INK, LINES, rank_colors
 from satlens.report.patch import section as patch_section
 from satlens.report.probe import section as probe_section
@@ -66,20 +68,20 @@ def page_text(
 ) -> str:
     """The page as text; see `write_page`."""
     parts = _parts([results] if isinstance(results, Mapping) else results)
-    documents = [heatmap.document(entry) for entry in heatmap_documents] if "audit" in parts else []
+    labels = "audit" in parts and _nouns("audit", parts["audit"]).answer == "label"
+    documents = [heatmap.document(entry, labels) for entry in heatmap_documents if "audit" in parts]
     charts, fragments = {}, []
     for verb, found in parts.items():
-        drawn = {
-            name: chart for name, draw in SECTIONS[verb].CHARTS.items() if (chart := draw(found))
-        }
+        drawn = {name: _nouns(verb, found).deep(chart)
+                 for name, draw in SECTIONS[verb].CHARTS.items() if (chart := draw(found))}  # fmt: skip
         charts |= drawn
-        fragments.append(_fragment(verb, found, drawn, bool(documents), len(parts) > 1))
+        fragments.append(_fragment(verb, found, drawn, documents, len(parts) > 1))
     colors = max(1, *(SECTIONS[verb].ranks(found) for verb, found in parts.items()))
     holes = _head(parts) | _asked(parts) | {
         "verdicts": _verdicts(parts), "parts": "".join(fragments), "notes": _notes(parts),
         "charts": html.script_json(charts), "documents": html.script_json(documents),
         "css": html.fill(html.asset("page.css"), {theme: _variables(theme, colors) for theme in INK}),
-        "js": html.asset("page.js"), "plotly": html.plotly_script(),
+        "js": html.asset("heatmap.js") + html.asset("page.js"), "plotly": html.plotly_script(),
     }  # fmt: skip
     return html.fill(html.asset("page.html"), holes)
 
@@ -98,20 +100,30 @@ def _parts(every: Sequence[Results]) -> Parts:
     return {verb: dict(found)[verb] for verb in VERBS.values() if verb in verbs}
 
 
+def _nouns(verb: str, results: Results) -> Nouns:
+    """The words for what was read; the other verbs say document and token for every kind of model."""
+    return Nouns.of(results["corpus"]) if verb == "audit" else Nouns()
+
+
 def _fragment(
-    verb: str, results: Results, drawn: Mapping[str, Any], tokens: bool, named: bool
+    verb: str,
+    results: Results,
+    drawn: Mapping[str, Any],
+    documents: Sequence[Mapping[str, Any]],
+    named: bool,
 ) -> str:
     """The evidence of one part: its charts in their places, or the sentence why they are not there."""
-    section = SECTIONS[verb]
+    section, nouns = SECTIONS[verb], _nouns(verb, results)
     holes = section.holes(results)
-    for name, caption in section.CAPTIONS.items():
+    for name, words in section.CAPTIONS.items():
+        caption = Caption(*map(nouns.said, words))
         holes[name] = (
             html.figure(name, caption, section.size(results, name)) if name in drawn
             else html.missing_figure(caption, section.MISSING[name])
         )  # fmt: skip
     if verb == "audit":
-        why = section.MISSING["heatmap"]
-        holes["heatmap"] = html.asset("heatmap.html") if tokens else html.missing(why)
+        why = nouns.said(section.MISSING["heatmap"])
+        holes["heatmap"] = heatmap.frame(documents, nouns) if documents else html.missing(why)
     title = f'<p class="kicker part">{safe(section.NAME)}</p>' if named else ""
     return f'<div id="{verb}">{title}{html.fill(html.text_of(verb, "section.html"), holes)}</div>'
 
@@ -120,8 +132,9 @@ def _head(parts: Parts) -> dict[str, str]:
     """Title, the numbers to leave with, and the way through the page where it has several parts."""
     first = next(iter(parts.values()))
     model, corpus = first["model"], first["corpus"]
+    sizes = Nouns.of(corpus).counted(corpus["tokens"], corpus["documents"])
     lead = (f"{count(model['n_layers'], 'layer')} of width {model['d_model']:,}, read on {corpus['name']}: "
-            f"{count(corpus['documents'], 'document')}, {count(corpus['tokens'], 'token')}.")  # fmt: skip
+            f"{', '.join(sizes[::-1])}.")  # fmt: skip
     if len(_corpora(parts)) > 1:
         lead += " The parts of this page read different texts: see below."
     made = [tile for verb, found in parts.items() for tile in SECTIONS[verb].tiles(found)]
@@ -138,13 +151,15 @@ def _head(parts: Parts) -> dict[str, str]:
         "version": safe(first["versions"]["satlens"]),
         "tiles": tiles,
         "nav": f'<nav aria-label="Parts of this page">{shown}</nav>' if len(parts) > 1 else "",
-        "files": safe("; ".join(SECTIONS[verb].FILES for verb in parts)),
+        "files": safe("; ".join(_nouns(verb, found).said(SECTIONS[verb].FILES)
+                                for verb, found in parts.items())),
     }  # fmt: skip
 
 
 def _asked(parts: Parts) -> dict[str, str]:
     """The questions, the model and the texts, and how to repeat the runs."""
-    model = next(iter(parts.values()))["model"]
+    first = next(iter(parts.values()))
+    model, nouns = first["model"], Nouns.of(first["corpus"])
     last = model["n_layers"] - 1
     questions = "".join(
         f"<p><b>{safe(SECTIONS[verb].NAME)}.</b> {safe(SECTIONS[verb].QUESTION)}</p>"
@@ -161,6 +176,7 @@ def _asked(parts: Parts) -> dict[str, str]:
     )
     return {
         "last": str(last), "before": str(last - 1), "questions": questions,
+        "answer": nouns.answer, "nouns": safe(nouns.sentence()),
         "facts": html.pairs(_model_facts(model) | _text_facts(parts)),
         "repeat": "\n".join(map(safe, repeat)), "settings": details,
     }  # fmt: skip
@@ -194,11 +210,16 @@ def _text_facts(parts: Parts) -> dict[str, Any]:
     for verbs, corpus in every:
         of = f", {' and '.join(verbs)}" if len(every) > 1 else ""
         split = f" ({corpus['split_documents']:,} split)" if corpus["split_documents"] else ""
+        nouns = Nouns.of(corpus)
         facts |= {
-            f"corpus{of}": corpus["name"], f"documents{of}": f"{corpus['documents']:,}{split}",
-            f"windows{of}": f"{corpus['windows']:,}", f"tokens{of}": f"{corpus['tokens']:,}",
-            f"text, sha256{of}": (corpus["sha256"] or "not available")[:12],
-        }  # fmt: skip
+            f"corpus{of}": corpus["name"],
+            f"{nouns.document}s{of}": f"{corpus['documents']:,}{split}",
+        }
+        if nouns.position != nouns.document:
+            facts |= {f"windows{of}": f"{corpus['windows']:,}",
+                      f"{nouns.position}s{of}": f"{corpus['tokens']:,}"}  # fmt: skip
+        what = "text" if nouns.document == "document" else f"{nouns.document}s"
+        facts |= {f"{what}, sha256{of}": (corpus["sha256"] or "not available")[:12]}
     return facts
 
 

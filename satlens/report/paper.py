@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from satlens.errors import InputError, MissingExtraError
 from satlens.files import whole_file
+from satlens.report.nouns import Nouns
 from satlens.report.palette import INK
-from satlens.report.words import count, known, part
+from satlens.report.words import known, part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,8 +98,11 @@ class paper:
 
 def _caption(results: Mapping[str, Any]) -> str:
     model, corpus = results["model"], results["corpus"]
-    return (f"{model['name']} on {corpus['name']}: {count(corpus['tokens'], 'token')}, "
-            f"{count(corpus['documents'], 'document')}; intervals over documents")  # fmt: skip
+    nouns = Nouns.of(corpus)
+    sizes = nouns.counted(corpus["tokens"], corpus["documents"])
+    return (
+        f"{model['name']} on {corpus['name']}: {', '.join(sizes)}; intervals over {nouns.document}s"
+    )
 
 
 def numbers(values: Iterable[Any]) -> list[float]:

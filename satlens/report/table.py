@@ -6,9 +6,10 @@ Everything is read from results (see `VERB/schema.json`); nothing is computed.
 import html
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from satlens.report.nouns import Nouns
 from satlens.report.words import count, estimate, known, null_name, p_value, part
 
 WIDTH = 100
@@ -32,6 +33,13 @@ class Table:
     note: str = ""
     left: int = 0
     """Columns from the start that are words, set to the left; the others are numbers."""
+
+    def said(self, nouns: Nouns) -> "Table":
+        """The same with the words for what was read; numbers have none."""
+        return replace(
+            self, title=nouns.said(self.title), head=tuple(map(nouns.said, self.head)),
+            rows=tuple(tuple(map(nouns.said, row)) for row in self.rows), note=nouns.said(self.note),
+        )  # fmt: skip
 
     def text(self, width: int = WIDTH) -> str:
         """Aligned columns for the terminal; the note is wrapped, the columns are not."""
@@ -96,9 +104,9 @@ def markdown(results: Mapping[str, Any], tables: Sequence[Table]) -> str:
 def title(results: Mapping[str, Any]) -> str:
     """The model and what it read, in a line."""
     model, corpus = results["model"], results["corpus"]
+    sizes = Nouns.of(corpus).counted(corpus["tokens"], corpus["documents"])
     return (f"{model['name']}: {count(model['n_layers'], 'layer')}, width {model['d_model']}, on "
-            f"{corpus['name']}: {count(corpus['documents'], 'document')}, "
-            f"{count(corpus['tokens'], 'token')}")  # fmt: skip
+            f"{corpus['name']}: {', '.join(sizes[::-1])}")  # fmt: skip
 
 
 def verdicts_text(results: Mapping[str, Any], width: int = WIDTH) -> str:

@@ -90,7 +90,7 @@ def check_results(results: Mapping[str, Any]) -> None:
     """
     verb = verb_of(results)
     rules = schema(verb)
-    found = list(_problems(results, rules, "results", rules))
+    found = problems(results, rules, "results")
     if found:
         more = f" (and {len(found) - 5} more)" if len(found) > 5 else ""
         raise InputError(
@@ -124,6 +124,15 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"Could not read results from {path}: {error}.") from error
     check_results(results)
     return results
+
+
+def problems(value: Any, rule: Mapping[str, Any], where: str) -> list[str]:
+    """Every way in which ``value`` breaks a rule of the schemas' kind, as "path: what is wrong".
+
+    >>> problems({"a": 0}, {"required": ["b"], "properties": {"a": {"minimum": 1}}}, "entry")
+    ['entry.b is missing', 'entry.a is 0, below 1']
+    """
+    return list(_problems(value, rule, where, rule))
 
 
 def _problems(

@@ -1,13 +1,10 @@
 """The page in a real browser: it draws itself, answers to the pointer, and asks nothing of anyone."""
 
-import json
-import shutil
-import time
-
 import pytest
 
 from satlens.report.audit.captions import CHARTS
 from satlens.report.page import SECTIONS, write_page
+from tests.report.chromium import cell, open_page, pick, requests, tip, wait
 from tests.report.example import HOSTILE, make_heatmap, make_results
 from tests.report.example_exits import make_exits
 from tests.report.example_parts import make_patch, make_probe
@@ -15,31 +12,6 @@ from tests.report.example_rerank import make_rerank
 from tests.report.example_shortcut import make_shortcut
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Chromium with no way out to the network."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no chromium with its chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
-    running = webdriver.Chrome(options=options, service=service)
-    yield running
-    running.quit()
 
 
 @pytest.fixture(scope="module")
@@ -58,36 +30,6 @@ def whole(tmp_path_factory):
     parts = [make_results(), make_probe(), make_patch(offsets=range(-5, 6)), make_shortcut(),
              make_exits(), make_rerank()]  # fmt: skip
     return write_page(parts, make_heatmap(docs=2), path)
-
-
-def wait(browser, script, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = browser.execute_script(f"return {script}")
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"still not true after {seconds} s: {script}")
-
-
-def open_page(browser, path, width=1280, theme="light"):
-    """Open the page at a width and in a theme; the logs of what came before are thrown away."""
-    phone = width < 600
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": phone}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    scheme = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": scheme})
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(path.as_uri())
-    wait(browser, "document.documentElement.getAttribute('data-ready')")
-
-
-def requests(browser):
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    failed = [m["params"] for m in messages if m["method"] == "Network.loadingFailed"]
-    return [entry["request"]["url"] for entry in asked], failed
 
 
 PAGES = {"page": list(CHARTS), "whole": [n for part in SECTIONS.values() for n in part.CHARTS]}
@@ -124,29 +66,6 @@ def test_a_request_is_refused_by_the_page_itself(browser, page):
     assert answer == "refused"
     assert any(
         "Content Security Policy" in entry["message"] for entry in browser.get_log("browser")
-    )
-
-
-def cell(browser, layer, position):
-    return browser.find_element(
-        "css selector", f'#heatmap td[data-layer="{layer}"][data-position="{position}"]'
-    )
-
-
-def pick(browser, what, value):
-    """Choose a document or a rank, as a reader does."""
-    browser.execute_script(
-        "const chosen = document.getElementById(arguments[0]); chosen.value = arguments[1];"
-        "chosen.dispatchEvent(new Event('change'));",
-        f"pick-{what}",
-        value,
-    )
-
-
-def tip(browser):
-    return wait(
-        browser,
-        "!document.getElementById('tip').hidden && document.getElementById('tip').innerText",
     )
 
 

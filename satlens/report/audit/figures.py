@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from satlens.errors import InputError
+from satlens.report.nouns import Nouns
 from satlens.report.palette import rank_colors
 from satlens.report.paper import (
     COLORS,
@@ -41,7 +42,8 @@ def survival(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
     curves = need(results, "saturation", kind, "survival")
     layers, lines = curves["layers"], curves["curves"]
     every = -(-len(lines) // MOST_NAMED)
-    with paper(results, f"Share of tokens fixed by layer, {kind} model") as (figure, axes):
+    share = Nouns.of(results["corpus"]).said("share of tokens fixed")
+    with paper(results, f"{share.capitalize()} by layer, {kind} model") as (figure, axes):
         for line, color in zip(lines, rank_colors(len(lines)), strict=True):
             low, high = numbers(line["ci_low"]), numbers(line["ci_high"])
             axes.fill_between(layers, low, high, step="post", color=color, alpha=0.15, linewidth=0)
@@ -53,7 +55,7 @@ def survival(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
                 label=f"rank {line['rank']}" if (line["rank"] - 1) % every == 0 else None,
             )
         _shade_censored(axes, layers[-1])
-        axes.set(xlabel=LAYER_AXIS, ylabel="share of tokens fixed", ylim=(0, 1))
+        axes.set(xlabel=LAYER_AXIS, ylabel=share, ylim=(0, 1))
         axes.legend(loc="upper left", ncols=1 if len(lines) < 8 else 2)
     return figure
 
@@ -163,7 +165,7 @@ def histogram(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
             axes[i].yaxis.set_major_locator(ticker_module().MaxNLocator(2, integer=True))
         axes[-1].xaxis.set_major_locator(ticker_module().MaxNLocator(integer=True))
         axes[-1].set_xlabel(f"{LAYER_AXIS}; hatched: only at the output (censored)")
-        figure.supylabel("tokens", fontsize=8.5)
+        figure.supylabel(f"{Nouns.of(results['corpus']).position}s", fontsize=8.5)
     return figure
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from satlens.report import html
 from satlens.report.audit import tables
 from satlens.report.audit.captions import CAPTIONS, CHARTS, MISSING
+from satlens.report.nouns import Nouns
 from satlens.report.words import NULL_MEANING, NULL_NAMES, count, drawn_nulls, known, number, part
 
 __all__ = [
@@ -32,14 +33,15 @@ FILES = "the numbers in results.json, every token in events.parquet"
 def holes(results: Mapping[str, Any]) -> dict[str, str]:
     """What goes into the holes of audit.html, charts and heatmap apart."""
     note = part(results, "order", "trained", "paper", "note")
-    coverage = tables.coverage_table(results)
+    nouns = Nouns.of(results["corpus"])
+    made = (tables.saturation_table, tables.order_table, tables.nulls_table)
     return {
-        "saturation_table": html.table(tables.saturation_table(results), note=False),
-        "order_table": html.table(tables.order_table(results), note=False),
-        "nulls_table": html.table(tables.nulls_table(results), note=False),
-        "coverage_table": html.table(coverage),
-        "null_list": html.meanings("What each null keeps", drawn_nulls(results), NULL_NAMES, NULL_MEANING),
-        "paper_note": f'<p class="read"><b>The statistic as published.</b> {html.safe(note)}</p>'
+        "position": nouns.position, "Position": nouns.position.capitalize(),
+        **{table.__name__: html.table(table(results).said(nouns), note=False) for table in made},
+        "coverage_table": html.table(tables.coverage_table(results).said(nouns)),
+        "null_list": html.meanings("What each null keeps", drawn_nulls(results), NULL_NAMES,
+                                   nouns.deep(NULL_MEANING)),
+        "paper_note": f'<p class="read"><b>The statistic as published.</b> {html.safe(nouns.said(note))}</p>'
                       if note else "",
     }  # fmt: skip
 
@@ -52,7 +54,7 @@ def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     strict = part(results, "nulls", min(over)[1], "excess") if over else {}
     against = NULL_NAMES[min(over)[1]] if over else "a path null"
     fixed = part(results, "saturation", "trained", "ranks") or [{}]
-    last = results["model"]["n_layers"] - 1
+    last, noun = results["model"]["n_layers"] - 1, Nouns.of(results["corpus"]).position
     return [
         (number(order.get("value"), 3), f"concordance {html.between(order, 3)}; 0.5 is no order"),
         (number(strict.get("value"), 3, sign=True),
@@ -60,17 +62,18 @@ def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         (f"{number(fixed[0].get('mean_layer'), 1)} of {last}",
          f"mean saturation layer of rank 1 {html.between(fixed[0], 1)}"),
         (number(part(fixed[-1], "censored", "value")),
-         f"of tokens at rank {len(fixed)} are fixed only at the output (censored)"),
+         f"of {noun}s at rank {len(fixed)} are fixed only at the output (censored)"),
     ]  # fmt: skip
 
 
 def size(results: Mapping[str, Any], chart: str) -> str:
     """How much is behind a chart."""
     corpus = results["corpus"]
-    words = f"{count(corpus['tokens'], 'token')}, {count(corpus['documents'], 'document')}."
+    nouns = Nouns.of(corpus)
+    words = f"{', '.join(nouns.counted(corpus['tokens'], corpus['documents']))}."
     drawn_for = {null["tokens"] for null in results["nulls"].values() if null.get("tokens")}
     if chart in ("concordance", "excess", "strict_tau") and drawn_for - {corpus["tokens"]}:
-        words += f" Nulls drawn for {count(min(drawn_for), 'token')} of them."
+        words += f" Nulls drawn for {count(min(drawn_for), nouns.position)} of them."
     return words
 
 

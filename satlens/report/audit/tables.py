@@ -4,9 +4,10 @@ Everything is read from results (see `audit/schema.json`); nothing is computed. 
 `satlens.report.audit.frames`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from satlens.report.nouns import Nouns
 from satlens.report.table import WIDTH, Table, cell, markdown, terminal
 from satlens.report.words import (
     KINDS,
@@ -72,7 +73,7 @@ def order_table(results: Mapping[str, Any]) -> Table:
         ("  p, ranks permuted", lambda o: p_value(o["concordance"]["p_permutation"])),
         ("strict tau, all tokens", lambda o: cell(o["strict_tau"], 3)),
         ("Page's trend test, p", lambda o: p_value(part(o, "page", "p"))),
-        ("strict tau as published", lambda o: number(part(o, "paper", "tau"), 3)),
+        ("strict tau as published", lambda o: _paper(part(o, "paper"))),
         ("  its p", lambda o: p_value(part(o, "paper", "p"))),
         ("  tokens it keeps", lambda o: _kept(part(o, "paper"))),
     )
@@ -126,15 +127,22 @@ def summary(results: Mapping[str, Any], width: int = WIDTH) -> str:
         results: what results.json holds.
         width: columns of the terminal.
     """
-    tables = (saturation_table(results), order_table(results), nulls_table(results))
+    tables = _said(results, saturation_table, order_table, nulls_table)
     return terminal(results, tables, width)
 
 
 def tables_markdown(results: Mapping[str, Any]) -> str:
     """The same tables in Markdown, for a README, an issue or a paper's appendix."""
-    return markdown(results, (
-        saturation_table(results), order_table(results), nulls_table(results), coverage_table(results),
-    ))  # fmt: skip
+    made = (saturation_table, order_table, nulls_table, coverage_table)
+    return markdown(results, _said(results, *made))
+
+
+def _said(
+    results: Mapping[str, Any], *tables: Callable[[Mapping[str, Any]], Table]
+) -> tuple[Table, ...]:
+    """The tables with the words for what was read."""
+    nouns = Nouns.of(results["corpus"])
+    return tuple(table(results).said(nouns) for table in tables)
 
 
 def _layer_cells(entry: Mapping[str, Any]) -> list[str]:
@@ -151,6 +159,10 @@ def _layer_cells(entry: Mapping[str, Any]) -> list[str]:
 
 def _draws(draws: Mapping[str, Any]) -> str:
     return estimate(draws["mean"], (draws["low"], draws["high"]), 3)
+
+
+def _paper(paper: Any) -> str:
+    return estimate(part(paper or {}, "tau"), part(paper or {}, "ci"), 3)
 
 
 def _kept(paper: Any) -> str:
