@@ -29,13 +29,16 @@ from satlens.saturation.packed import FEW, packed
 from satlens.saturation.quantised import INT_MM, KINDS, QuantisedScreen, int_product
 from satlens.saturation.rows import MAX_SCREENED, LinearRows, Rows, ScoredRows, Scores
 from satlens.saturation.scan import backward_scan, plain_scan
-from satlens.saturation.screen import FloatScreen, Screen
+from satlens.saturation.screen import CHUNK, FloatScreen, Screen
 
 METHODS = ("auto", "plain", "backward", "certified")
 FASTER = 0.7
 """A low-precision product must take less than this share of a float32 one to be worth its bound."""
 EXACT = ("cpu", "cuda", "xpu")
 """Devices with float64, which exact sums need; elsewhere scores are taken as they are."""
+TIMED = 512
+"""Rows of the products that say which precision is the fastest: about as many as a scan multiplies. (Where
+both have matrix units int8 was as fast as bfloat16 up to 256 rows; from 512 on it took three times as long.)"""
 WORTH = 2**17
 """Below this many numbers in the head, the backward scan is as fast as any."""
 
@@ -207,8 +210,9 @@ def calibrate(head: Head, rows: int | None = None) -> dict[str, float]:
 
     Not the fastest of them: where matrix units are shared with others the fastest says little of the next.
     """
-    n, d, device = min(len(head), 8192), head.weight.shape[1], head.weight.device
-    rows = gpu.at_once(128, device) if rows is None else rows
+    n, d, device = min(len(head), CHUNK), head.weight.shape[1], head.weight.device
+    if rows is None:
+        rows = TIMED if device.type == "cpu" else gpu.at_once(128, device)
     x = torch.ones(rows, d, device=device)
     w = head.weight[:n].float()
     products: dict[str, Callable[[], Any]] = {
