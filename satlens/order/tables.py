@@ -78,6 +78,7 @@ def _order(report: "OrderReport") -> dict[str, Any]:
         "page": {"statistic": finite(report.page.statistic), "p": finite(report.page.p)},
         "paper": {
             "tau": finite(paper.tau),
+            "ci": paper.interval.to_dict()["ci"],
             "p": finite(paper.p),
             "tokens_kept": paper.kept,
             "tokens": paper.tokens,

@@ -17,7 +17,7 @@ from satlens.conventions import DEFAULT_SEED, is_censored
 from satlens.errors import InputError
 from satlens.order.pairs import CONCORDANT, check_ranks, pair_counts, rank_pairs
 from satlens.order.permutation import permuted_ascents
-from satlens.resampling import LEVEL, check_draws
+from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document, check_draws
 from satlens.saturation.events import SaturationEvents
 from satlens.significance import permutation_p
 
@@ -82,6 +82,8 @@ class PaperTau:
     t_p: tuple[float, ...]
     draws: int
     seed: int
+    interval: Estimate
+    """tau once more, with an interval over documents, which the published statistic has not."""
     note: str = PAPER_NOTE
 
 
@@ -133,6 +135,7 @@ def paper_tau(
     return PaperTau(
         tau, p, p_published, len(events), len(layer), int((m > 0).sum()),
         *_places(layer, ~is_censored(layer, events.n_layers)), draws=draws, seed=seed,
+        interval=_over_documents(layer[m > 0], m[m > 0], events.doc[early][m > 0], seed),
     )  # fmt: skip
 
 
@@ -174,6 +177,15 @@ def _cut_tau(
     drawn = permuted_ascents(layer, m, lambda m: 2 / (m * (m - 1)), draws=draws, seed=seed)
     p = permutation_p(observed, drawn / len(layer), "greater")
     return 2 * observed - 1, p, (p * (draws + 1) - 1) / draws
+
+
+def _over_documents(layer: ndarray, m: ndarray, doc: ndarray, seed: int) -> Estimate:
+    """The same mean, with its interval over the documents that keep a token."""
+    if len(layer) == 0:
+        return Estimate(np.nan, np.nan, np.nan, seed=seed, note="no interval: no token is kept")
+    share = in_order_shares(layer, m)
+    sums = by_document(np.stack([share, np.ones(len(m))], 1), doc)
+    return bootstrap(sums, lambda s: 2 * s[..., :1] / s[..., 1:] - 1, draws=DRAWS, seed=seed)[0]
 
 
 def _places(layer: Int[ndarray, "token k"], seen: Bool[ndarray, "token k"]) -> tuple:

@@ -82,6 +82,23 @@ def test_nothing_left_after_filter_and_cut_gives_nan():
     assert np.isnan(result.place).all()
 
 
+def test_the_interval_of_the_published_tau_is_over_documents():
+    ordered, reversed_ = [[0, 1, 2]] * 3, [[2, 1, 0]] * 3
+    layer = np.array([*ordered, *reversed_] * 10)
+    whole = paper_tau(make_events(layer, L, doc=np.arange(60) // 6)).interval
+    assert (whole.value, whole.low, whole.high) == (0.0, 0.0, 0.0)  # every document says the same
+    apart = paper_tau(make_events(layer, L, doc=np.arange(60) // 3)).interval
+    assert apart.value == 0.0 and apart.documents == 20
+    # A mean of 20 numbers that are -1 or 1.
+    assert apart.high == pytest.approx(-apart.low, abs=0.11)
+    assert 0.3 < apart.high < 0.55
+    dropped = np.concatenate([layer, np.full((30, 3), L - 1)])  # all cut: neither tau nor documents
+    doc = np.concatenate([np.arange(60) // 3, np.arange(100, 130)])
+    assert paper_tau(make_events(dropped, L, doc=doc)).interval == apart
+    assert np.isnan(paper_tau(make_events(np.full((4, 5), L - 1), L)).interval.low)
+    assert np.isnan(paper_tau(make_events(layer, L, doc=np.zeros(60, int))).interval.low)
+
+
 def test_the_published_statistic_says_that_it_is_not_sound():
     assert "anti-conservative" in paper_tau.__doc__
     assert "anti-conservative" in paper_tau(make_events([[0, 1, 2]], 4)).note
