@@ -7,6 +7,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from satlens.cli.audit import audit
+from satlens.cli.compare import compare
 from satlens.cli.detect import detect
 from satlens.cli.exits import exits
 from satlens.cli.patch import patch
@@ -28,6 +29,7 @@ VERBS = {
     "rerank": rerank,
     "survey": survey,
     "detect": detect,
+    "compare": compare,
 }
 
 
