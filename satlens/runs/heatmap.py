@@ -50,7 +50,7 @@ def heatmap(
     if len(docs) == len(events) and model.reads in ("images", "recordings"):
         places = np.linspace(0, len(docs) - 1, min(CARDS, len(docs)))
         chosen = docs[places.round().astype(int)]
-    names = _names(reading)
+    names = _names(model.reads, reading)
     return [_document(events[events.doc == doc], int(doc), model, reading, names) for doc in chosen]
 
 
@@ -93,12 +93,12 @@ def output_texts(model: ResidualModel, ids: Int[ndarray, " output"]) -> list[str
     return [names[i] for i in ids.tolist()]
 
 
-def _names(reading: Reading) -> list[str]:
+def _names(reads: str, reading: Reading) -> list[str]:
     """A title for every document: a file by its path inside the corpus, else a number."""
     paths = [_path(document) for document in reading.corpus.documents]
     folders = {path.parent for path in paths if path}
     root = commonpath(folders) if folders else ""
-    word = "pair" if reading.corpus.reads == "pairs" else "document"
+    word = "pair" if reads == "pairs" else "document"
     return [
         path.relative_to(root).as_posix() if path else f"{word} {doc}"
         for doc, path in enumerate(paths)

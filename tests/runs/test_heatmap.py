@@ -34,7 +34,7 @@ def entries(model, documents, given=None, k=3):
     model, documents = wrap(model), tuple(documents)
     read = list(documents) if given is None else given
     events = satlens.detect(model, read, k=k, trajectory=True)
-    corpus = Corpus("corpus", documents, "00", reads=model.reads)
+    corpus = Corpus("corpus", documents, "00")
     made = heatmap(events, model, Reading(corpus, model.batches(read, 8), 0, ()))
     for entry in made:
         document(entry)  # it is what the page takes
