@@ -1,6 +1,8 @@
 """Fixtures for every test: real weights, the bundled model, one thread, no network."""
 
+import functools
 import os
+import re
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
 
@@ -22,8 +24,33 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("satlens")
 
 
+TESTS = Path(__file__).parent
+HOST = re.compile(
+    r"transformer|load_model|tiny_host|Hooked|subprocess|satlens\.(cli|runs|survey)|tutorials"
+)
+"""Words of a test that may meet TransformerLens, in this process or in another."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(int(os.environ.get("SATLENS_TEST_THREADS", "1")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests without any model of TransformerLens: one version of it is enough for them."""
+    for item in items:
+        if item.path.is_relative_to(TESTS) and not meets_host(item.path):
+            item.add_marker(pytest.mark.no_host)
+
+
+@functools.cache
+def meets_host(path: Path) -> bool:
+    """Whether a test file, or a file of the tests that it imports, speaks of a host or of what loads one."""
+    text = path.read_text(encoding="utf-8")
+    if HOST.search(text):
+        return True
+    names = re.findall(r"^from (tests\.[\w.]+) import", text, flags=re.MULTILINE)
+    files = [TESTS.parent / (name.replace(".", "/") + ".py") for name in names]
+    return any(not file.is_file() or meets_host(file) for file in files)
 
 
 @pytest.fixture(scope="session")
