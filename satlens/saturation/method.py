@@ -37,8 +37,8 @@ FASTER = 0.7
 EXACT = ("cpu", "cuda", "xpu")
 """Devices with float64, which exact sums need; elsewhere scores are taken as they are."""
 TIMED = 512
-"""Rows of the products that say which precision is the fastest: about as many as a scan multiplies. (Where both
-have matrix units int8 is as fast as bfloat16 up to 256 rows; from 512 on it takes three times as long.)"""
+"""Rows of the products that say which precision is the fastest: about as many as a scan multiplies. (With
+matrix units for both, int8 is as fast as bfloat16 up to 256 rows; beyond, it takes three times as long.)"""
 WORTH = 2**17
 """Below this many numbers in the head, the backward scan is as fast as any."""
 
