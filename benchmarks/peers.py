@@ -3,8 +3,9 @@
     python -m benchmarks.peers SHAPE [--parts 1 2 memory] [--cache FOLDER] [--rounds 5] [--slow-rounds 2]
 
 SHAPE is gpt2-small, deep, small or tiny, or blocks x width x vocabulary. A part is a number of threads, or
-"memory". Results go to benchmarks/results/NAME.json; parts run later on the same machine and case are
-added to it. What is not installed is skipped with a line that says what to install.
+"memory". Results go to benchmarks/results/NAME.json; parts and rows (--methods) measured later on the same
+machine and case are added to it, or take the place of what is there. What is not installed is skipped, with a
+line that says what to install.
 """
 
 import argparse
@@ -41,7 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
         if part == "memory":
             record["memory"].update(measured_memory(methods, asked, record["skipped"]))
         else:
-            record["times"][part] = measured_times(methods, asked, int(part), record)
+            before = record["times"].get(part, {}).get("methods", {})
+            found = measured_times(methods, asked, int(part), record)
+            found["methods"] = {**before, **found["methods"]}  # --methods: the other rows stay
+            record["times"][part] = found
         write_whole(path, json.dumps(record, indent=1) + "\n")
     sys.stdout.write(table.peers(record))
 

@@ -40,6 +40,17 @@ def record(tmp_path_factory) -> dict:
     return json.loads((out / "tiny.json").read_text())
 
 
+def test_rows_measured_again_take_their_place_and_the_others_stay(record, tmp_path):
+    path = tmp_path / "tiny.json"
+    kept = dict(record, times={"1": record["times"]["1"] | {"date": "2000-01-01"}})
+    path.write_text(json.dumps(kept))
+    peers.main([*TINY, "--parts", "1", "--methods", "certified", "--out", str(tmp_path)])
+    part, before = json.loads(path.read_text())["times"]["1"], record["times"]["1"]
+    assert part["methods"].keys() == before["methods"].keys() and part["date"] != "2000-01-01"
+    assert part["methods"]["sorted"] == before["methods"]["sorted"]
+    assert part["methods"]["certified"]["seconds"] != before["methods"]["certified"]["seconds"]
+
+
 def test_every_key_is_there(record):
     assert set(record) == {
         "kind", "name", "case", "machine", "versions", "titles", "skipped", "times", "memory",
