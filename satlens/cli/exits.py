@@ -34,7 +34,8 @@ def exits(
     Args:
         model: "tiny" (bundled), a Hugging Face name, or a local folder.
         out: the folder to write to: a new one, or one with other runs of the same model.
-        corpus: "bundled", a text file, or a folder of .txt files.
+        corpus: "bundled", a text file, or a folder of .txt files; for an encoder-decoder a .jsonl file of
+            pairs (source, target).
         k: ranks to follow for the stage probe.
         stages: stages that the probe tells apart; every one after the first means: leave.
         per_cell: states kept of each stage at each layer, to fit the probe on.

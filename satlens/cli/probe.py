@@ -27,6 +27,7 @@ def probe(
     seed: int = 0,
     batch_size: int = 8,
     separator: str = TEXT_END,
+    mask_share: float = 0.15,
     settings: From = None,
     overwrite: bool = False,
 ) -> None:
@@ -35,7 +36,8 @@ def probe(
     Args:
         model: "tiny" (bundled), a Hugging Face name, or a local folder.
         out: the folder to write to: a new one, or one with an audit or a patch of the same model.
-        corpus: "bundled", a text file, or a folder of .txt files.
+        corpus: what the model reads. Text: "bundled", a text file, or a folder of .txt files; images or
+            recordings: a folder of them, or one; pairs: a .jsonl file (source, target), or one with tabs.
         k: ranks to follow.
         stages: stages to tell apart; as many as some layer can fill, if not given.
         per_cell: states kept of each stage at each layer.
@@ -49,7 +51,8 @@ def probe(
         max_tokens: read the first documents, up to this many tokens.
         seed: of everything random.
         batch_size: windows in one forward pass.
-        separator: the text between two documents of a file.
+        separator: the text between two documents of a text file.
+        mask_share: of a masked language model, the share of each document's tokens that it is asked for.
         settings: repeat a run from its settings.yaml; then no other setting is read.
         overwrite: replace the probe that the folder holds.
     """
@@ -59,5 +62,6 @@ def probe(
         corpus=corpus, k=k, stages=stages, per_cell=per_cell, min_states=min_states, folds=folds,
         draws=draws, untrained_seeds=untrained_seeds, out_of_order=out_of_order, ties=ties,
         censored=censored, max_tokens=max_tokens, seed=seed, batch_size=batch_size, separator=separator,
+        mask_share=mask_share,
     )  # fmt: skip
     run_verb(run_probe, ProbeSettings, model, settings, values, out, overwrite)

@@ -24,6 +24,7 @@ def shortcut(
     seed: int = 0,
     batch_size: int = 8,
     separator: str = TEXT_END,
+    mask_share: float = 0.15,
     settings: From = None,
     overwrite: bool = False,
 ) -> None:
@@ -32,7 +33,8 @@ def shortcut(
     Args:
         model: "tiny" (bundled), a Hugging Face name, or a local folder.
         out: the folder to write to: a new one, or one with other runs of the same model.
-        corpus: "bundled", a text file, or a folder of .txt files.
+        corpus: what the model reads. Text: "bundled", a text file, or a folder of .txt files; images or
+            recordings: a folder of them, or one; pairs: a .jsonl file (source, target), or one with tabs.
         k: ranks whose saturation layers are read through each lens.
         test_share: share of the documents that nothing is fitted on.
         ridge: penalty of the maps, as a share of the mean squared coordinate; 0 for none.
@@ -44,7 +46,8 @@ def shortcut(
         max_tokens: read the first documents, up to this many tokens.
         seed: of everything random.
         batch_size: windows in one forward pass.
-        separator: the text between two documents of a file.
+        separator: the text between two documents of a text file.
+        mask_share: of a masked language model, the share of each document's tokens that it is asked for.
         settings: repeat a run from its settings.yaml; then no other setting is read.
         overwrite: replace the shortcut that the folder holds.
     """
@@ -54,5 +57,6 @@ def shortcut(
         corpus=corpus, k=k, test_share=test_share, ridge=ridge, intercept=intercept, rank=rank,
         tuned_steps=tuned_steps, submodule_tokens=submodule_tokens, submodule_layers=submodule_layers,
         max_tokens=max_tokens, seed=seed, batch_size=batch_size, separator=separator,
+        mask_share=mask_share,
     )  # fmt: skip
     run_verb(run_shortcut, ShortcutSettings, model, settings, values, out, overwrite)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from satlens.errors import InputError
+from satlens.errors import InputError, ModelError
 from satlens.lenses.linear import LinearMap
 from satlens.lenses.moments import Moments
 from satlens.lenses.regression import check_ridge, least_squares
@@ -89,7 +89,7 @@ class SubmoduleMaps:
             ridge, intercept: see `satlens.lenses.ShortcutFitter.shortcut`.
 
         Raises:
-            ModelError: a host whose sub-modules are not found.
+            ModelError: a host whose sub-modules are not found, or not run.
             InputError: an unknown kind, or fewer positions than coordinates without ridge.
         """
         model = wrap(model)
@@ -202,4 +202,10 @@ def _seen(model: ResidualModel, kinds: tuple[str, ...], batch: Batch) -> dict[st
     ]
     with watched(watching):
         model.states(batch, logits=False)
+    for _, name, _ in watching:
+        if f"input of the {name.removeprefix('The ')}" not in values:
+            raise ModelError(
+                f"{name} of {model.name} ({type(model.host).__name__}) is not run in a forward pass: its "
+                "block computes that in other modules, so there is no place for a map."
+            )
     return values

@@ -13,15 +13,30 @@ ALPHA = 0.05
 
 
 def found(
-    reading: Reading, null_documents: Set[int], report: OrderReport, baseline: OrderReport
+    reading: Reading,
+    null_documents: Set[int],
+    report: OrderReport,
+    baseline: OrderReport,
+    exchanged: bool = True,
 ) -> dict[str, Any]:
-    """The keys of an audit alone; ``baseline`` is the report of the first untrained model."""
+    """The keys of an audit alone.
+
+    Args:
+        baseline: the report of the first untrained model.
+        exchanged: whether that null could be drawn.
+    """
     trained, fresh = report.to_dict(), baseline.to_dict()
     notes = []
     if len(null_documents) < reading.batches.n_documents:
         notes.append(
             f"The nulls made from states are drawn for the first {len(null_documents):,} "
-            "documents; an excess compares them with the same tokens of the model."
+            f"{reading.document}s; an excess compares them with the same {reading.position}s of the model."
+        )
+    if not exchanged:
+        notes.append(
+            "The null of exchanged paths is not available, and so there is no verdict on the order: a path "
+            f"is taken of another {reading.document} with another answer, and some {reading.position}s have "
+            "none."
         )
     return {
         "saturation": {"trained": trained["saturation"], "untrained": fresh["saturation"]},

@@ -1,33 +1,42 @@
 """`run_exits`: what every exit policy gives and saves, with the logit lens and with linear shortcuts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from satlens import exits
 from satlens.errors import InputError
 from satlens.lenses.documents import split_documents
-from satlens.models import Batches, ResidualModel, load_model, wrap
+from satlens.models import Batches, ResidualModel
 from satlens.probes import StageProbe, StageSampler, final_features
 from satlens.report.exits import figures as exits_figures
 from satlens.report.exits.tables import summary
 from satlens.report.validate import plain, write_results
-from satlens.runs.folder import PAGE, RESULTS, check_model, check_output, output_folder
-from satlens.runs.reading import read
-from satlens.runs.results import assemble, describe, save_figures, timed
+from satlens.runs.begin import begin
+from satlens.runs.folder import PAGE, RESULTS, output_folder
+from satlens.runs.results import assemble, save_figures, timed
 from satlens.runs.settings import ExitsSettings
 from satlens.saturation.detect import stream
-from satlens.survey.corpus import read_corpus
 
 
 def run_exits(
-    settings: ExitsSettings, out: str | Path, *, overwrite: bool = False, progress: bool = False
+    settings: ExitsSettings,
+    out: str | Path,
+    model: Any = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
 ) -> str:
     """Evaluate exit policies of a model on a corpus, write ``out/exits/``, and return the tables as text.
 
     Writes ``results.json`` (keys: `report/exits/schema.json`), ``settings.yaml`` (repeats the run),
     ``policies.parquet`` (one row a lens, policy and threshold), with matplotlib ``figures/``, and anew the
     page ``out/report.html`` over all that ``out`` holds; all of them or nothing.
+
+    Args:
+        model: the model itself, where it is at hand (a host or a `ResidualModel`); ``settings.model`` is then
+            only its name. Without it the model of that name is loaded.
 
     Raises:
         SatlensError: a model, corpus, setting or output folder that cannot be used.
@@ -37,12 +46,8 @@ def run_exits(
         print(run_exits(ExitsSettings("tiny"), "runs/tiny"))
     """
     out = Path(out)
-    check_output(out.absolute(), settings, overwrite)
-    corpus = read_corpus(settings.corpus, separator=settings.separator)
-    model = wrap(load_model(settings.model))
-    said = describe(model)
-    check_model(out.absolute(), settings.verb, said)
-    reading = read(model, corpus, settings)
+    begun = begin(settings, out, model, overwrite)
+    model, said, reading = begun.model, begun.said, begun.reading
     held_out, training = split_documents(reading.batches, settings.test_share, settings.seed)
     seconds: dict[str, float] = {}
     with output_folder(out, settings, overwrite, said) as folder:

@@ -1,21 +1,25 @@
 """`run_probe`: can the stage be read off the residual stream, with every control beside it."""
 
 from pathlib import Path
+from typing import Any
 
 from satlens import probes
-from satlens.models import load_model, wrap
 from satlens.report.probe import figures as probe_figures
 from satlens.report.probe.tables import summary
 from satlens.report.validate import plain, write_results
-from satlens.runs.folder import PAGE, RESULTS, check_model, check_output, output_folder
-from satlens.runs.reading import read
-from satlens.runs.results import assemble, describe, save_figures, timed
+from satlens.runs.begin import begin
+from satlens.runs.folder import PAGE, RESULTS, output_folder
+from satlens.runs.results import assemble, save_figures, timed
 from satlens.runs.settings import ProbeSettings
-from satlens.survey.corpus import read_corpus
 
 
 def run_probe(
-    settings: ProbeSettings, out: str | Path, *, overwrite: bool = False, progress: bool = False
+    settings: ProbeSettings,
+    out: str | Path,
+    model: Any = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
 ) -> str:
     """Probe a model on a corpus, write ``out/probe/``, and return the tables as text.
 
@@ -23,6 +27,10 @@ def run_probe(
     ``probe.safetensors`` with ``probe.json`` (`satlens.StageProbe.load` reads them), with matplotlib
     ``figures/``, and anew the page ``out/report.html`` over all that ``out`` holds; all of them or
     nothing.
+
+    Args:
+        model: the model itself, where it is at hand (a host or a `ResidualModel`); ``settings.model`` is then
+            only its name. Without it the model of that name is loaded.
 
     Raises:
         SatlensError: a model, corpus, setting or output folder that cannot be used.
@@ -32,12 +40,8 @@ def run_probe(
         print(run_probe(ProbeSettings("tiny"), "runs/tiny"))
     """
     out = Path(out)
-    check_output(out.absolute(), settings, overwrite)
-    corpus = read_corpus(settings.corpus, separator=settings.separator)
-    model = wrap(load_model(settings.model))
-    said = describe(model)
-    check_model(out.absolute(), settings.verb, said)
-    reading = read(model, corpus, settings)
+    begun = begin(settings, out, model, overwrite)
+    model, said, reading = begun.model, begun.said, begun.reading
     seconds: dict[str, float] = {}
     with output_folder(out, settings, overwrite, said) as folder:
         with timed("probe", seconds):

@@ -41,6 +41,9 @@ def assemble(
         "model": dict(model),
         "corpus": {
             "name": reading.corpus.name,
+            "reads": reading.corpus.reads,
+            "document": reading.document,
+            "position": reading.position,
             "documents": reading.batches.n_documents,
             "tokens": reading.batches.n_tokens,
             "split_documents": reading.split,

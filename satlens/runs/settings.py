@@ -14,6 +14,7 @@ from satlens.errors import InputError
 from satlens.exits.agreement import TOKENS
 from satlens.exits.study.report import EPSILONS
 from satlens.exits.sweep import POINTS
+from satlens.models.protocol import READS
 from satlens.nulls.draws import NULL_DRAWS
 from satlens.patching.patch import LIMIT
 from satlens.patching.steer import ALPHAS
@@ -32,7 +33,7 @@ class RunSettings:
 
     Attributes:
         model: "tiny", a Hugging Face name, or a folder.
-        corpus: "bundled", a text file, or a folder of .txt files.
+        corpus: "bundled", or a file or folder of what the model reads (`satlens.runs.corpora`).
         k: ranks to follow; an order, and a next stage, need two.
         max_tokens: whole windows are read, in order, until this many tokens are reached.
         seed: of everything random.
@@ -42,6 +43,10 @@ class RunSettings:
 
     verb: ClassVar[str]
     least: ClassVar[dict[str, int]] = {}
+    takes: ClassVar[tuple[str, ...]] = tuple(READS)
+    """What a model must read for the question to make sense, of `satlens.models.protocol.READS`."""
+    why: ClassVar[str] = ""
+    """Why no other model is taken."""
 
     model: str
     corpus: str = BUNDLED
@@ -93,7 +98,24 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class AuditSettings(RunSettings):
+class AnyKindSettings(RunSettings):
+    """What the verbs read that take models of every kind.
+
+    Attributes:
+        mask_share: of a masked language model's text: the share of each document's tokens that are masked
+            and asked for, drawn with the seed of the run.
+    """
+
+    mask_share: float = 0.15
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.mask_share <= 1:
+            raise InputError(f"mask_share must be above 0 and at most 1, got {self.mask_share}.")
+
+
+@dataclass(frozen=True)
+class AuditSettings(AnyKindSettings):
     """Everything that decides what an audit finds.
 
     Attributes:
@@ -111,7 +133,7 @@ class AuditSettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class ProbeSettings(RunSettings):
+class ProbeSettings(AnyKindSettings):
     """Everything that decides what a probe finds (see `satlens.probes.report`).
 
     Attributes:
@@ -145,7 +167,7 @@ class ProbeSettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class PatchSettings(RunSettings):
+class PatchSettings(AnyKindSettings):
     """Everything that decides what a patch finds (see `satlens.patching.report`).
 
     Attributes:
@@ -171,7 +193,7 @@ class PatchSettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class ShortcutSettings(RunSettings):
+class ShortcutSettings(AnyKindSettings):
     """Everything that decides what a shortcut finds (see `satlens.lenses.report`).
 
     Attributes:
@@ -211,6 +233,8 @@ class ExitsSettings(RunSettings):
     """
 
     verb: ClassVar[str] = "exits"
+    takes: ClassVar[tuple[str, ...]] = ("text", "pairs")
+    why: ClassVar[str] = "what a position saves by leaving early is counted in decoders of text"
     least: ClassVar[dict[str, int]] = {
         "stages": 2, "per_cell": 1, "min_states": 1, "points": 2, "fit_tokens": 1, "untrained_seeds": 0,
     }  # fmt: skip
@@ -241,6 +265,8 @@ class RerankSettings(RunSettings):
     """
 
     verb: ClassVar[str] = "rerank"
+    takes: ClassVar[tuple[str, ...]] = ("text",)
+    why: ClassVar[str] = "it asks about the next token of a text"
     least: ClassVar[dict[str, int]] = {
         "folds": 2, "draws": 1, "null_tokens": 0, "untrained_seeds": 0, "shuffles": 1,
     }  # fmt: skip

@@ -7,25 +7,30 @@ from typing import Any
 import numpy as np
 
 from satlens import lenses
-from satlens.models import Batches, ResidualModel, load_model, wrap
+from satlens.models import Batches, ResidualModel
 from satlens.report.shortcut import figures as shortcut_figures
 from satlens.report.shortcut.tables import summary
 from satlens.report.validate import plain, write_results
 from satlens.resampling import DRAWS, bootstrap, by_document
-from satlens.runs.folder import PAGE, RESULTS, check_model, check_output, output_folder
-from satlens.runs.reading import read
-from satlens.runs.results import assemble, describe, save_figures, timed
+from satlens.runs.begin import begin
+from satlens.runs.folder import PAGE, RESULTS, output_folder
+from satlens.runs.results import assemble, save_figures, timed
 from satlens.runs.settings import ShortcutSettings
 from satlens.saturation.detect import stream
 from satlens.saturation.events import SaturationEvents
-from satlens.survey.corpus import read_corpus
+from satlens.saturation.ranking import check_k
 
 THROUGH = ("identity", "shortcut", "tuned")
 """Lenses that the saturation layers are read through."""
 
 
 def run_shortcut(
-    settings: ShortcutSettings, out: str | Path, *, overwrite: bool = False, progress: bool = False
+    settings: ShortcutSettings,
+    out: str | Path,
+    model: Any = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
 ) -> str:
     """Fit and measure lenses of a model on a corpus, write ``out/shortcut/``, and return the tables as text.
 
@@ -33,6 +38,10 @@ def run_shortcut(
     ``shortcut.safetensors`` with ``shortcut.json`` (`satlens.LinearShortcut.load` reads them), the same of
     ``tuned`` where a tuned lens was trained (`satlens.TunedLens.load`), with matplotlib ``figures/``, and
     anew the page ``out/report.html`` over all that ``out`` holds; all of them or nothing.
+
+    Args:
+        model: the model itself, where it is at hand (a host or a `ResidualModel`); ``settings.model`` is then
+            only its name. Without it the model of that name is loaded.
 
     Raises:
         SatlensError: a model, corpus, setting or output folder that cannot be used.
@@ -42,12 +51,9 @@ def run_shortcut(
         print(run_shortcut(ShortcutSettings("tiny"), "runs/tiny"))
     """
     out = Path(out)
-    check_output(out.absolute(), settings, overwrite)
-    corpus = read_corpus(settings.corpus, separator=settings.separator)
-    model = wrap(load_model(settings.model))
-    said = describe(model)
-    check_model(out.absolute(), settings.verb, said)
-    reading = read(model, corpus, settings)
+    begun = begin(settings, out, model, overwrite)
+    model, said, reading = begun.model, begun.said, begun.reading
+    check_k(settings.k, model.n_outputs)
     seconds: dict[str, float] = {}
     with output_folder(out, settings, overwrite, said) as folder:
         with timed("lenses", seconds):

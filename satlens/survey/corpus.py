@@ -8,6 +8,7 @@ document gives numbers without intervals: pass a separator such as a blank line 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from satlens.errors import InputError
 from satlens.zoo import CORPUS
@@ -18,12 +19,20 @@ SEPARATOR = "<|endoftext|>"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in order, with what identifies them."""
+    """Documents in order, with what identifies them.
+
+    Attributes:
+        documents: texts; for a model that reads something else what `satlens.runs.corpora` makes of it.
+        sha256: of what is in the documents: two corpora of one hash give the same run.
+        reads: what a document is, a key of `satlens.models.protocol.READS`.
+        notes: what a reader must know of the choice of the documents.
+    """
 
     name: str
-    documents: tuple[str, ...]
+    documents: tuple[Any, ...]
     sha256: str
-    """Of the documents' text: two corpora of one hash give the same run."""
+    reads: str = "text"
+    notes: tuple[str, ...] = ()
 
 
 def read_corpus(source: str | Path = BUNDLED, *, separator: str = SEPARATOR) -> Corpus:
@@ -52,7 +61,7 @@ def read_corpus(source: str | Path = BUNDLED, *, separator: str = SEPARATOR) -> 
         files = [path]
     else:
         raise InputError(f'No corpus at {path}: give a text file, a folder, or "{BUNDLED}".')
-    pieces = [piece.strip() for file in files for piece in _text(file).split(separator)]
+    pieces = [piece.strip() for file in files for piece in read_text(file).split(separator)]
     documents = tuple(piece for piece in pieces if piece)
     if not documents:
         raise InputError(f"The corpus {path} is empty: no text between its separators.")
@@ -61,7 +70,12 @@ def read_corpus(source: str | Path = BUNDLED, *, separator: str = SEPARATOR) -> 
     return Corpus(name, documents, digest)
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """The text of a file, with line feeds alone.
+
+    Raises:
+        InputError: the file cannot be read, or is not UTF-8 text.
+    """
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

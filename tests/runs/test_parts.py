@@ -107,8 +107,8 @@ def direct(verb, model, corpus, results):
     if verb == "exits":
         return direct_exits(satlens.wrap(model), texts)
     settings = dataclasses.asdict(asked(verb, "", ""))
-    for name in ("model", "corpus", "max_tokens", "separator", "batch_size"):
-        settings.pop(name)
+    for name in ("model", "corpus", "max_tokens", "separator", "batch_size", "mask_share"):
+        settings.pop(name, None)
     modules = {"probe": satlens.probes, "patch": satlens.patching, "shortcut": satlens.lenses,
                "rerank": satlens.reranking}  # fmt: skip
     if verb == "shortcut":
