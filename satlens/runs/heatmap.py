@@ -58,7 +58,9 @@ def _document(
     events: SaturationEvents, doc: int, model: ResidualModel, reading: Reading, names: list[str]
 ) -> dict[str, Any]:
     media = _media(model, reading, doc, len(events), names[doc])
-    frame = media.get("wave", {}).get("frame")
+    frame, title = media.get("wave", {}).get("frame"), names[doc]
+    if frame and len(events) > FRAMES:
+        title += f", the first {FRAMES * frame:.3g} s"
     events = events[: FRAMES if frame else POSITIONS]
     n, n_layers, k = events.top.shape
     shown = output_texts(model, events.top.ravel())
@@ -66,7 +68,7 @@ def _document(
     read = token_texts(model.tokenizer, events.input.tolist())
     return {
         "doc": doc,
-        "title": names[doc],
+        "title": title,
         "tokens": [_time(frame * pos, frame) for pos in events.pos] if frame else read,
         "pos": events.pos.tolist(),
         "top": [rows[i * n_layers : (i + 1) * n_layers] for i in range(n)],

@@ -159,6 +159,7 @@ def test_frames_share_the_time_of_their_samples(tmp_path):
     paths = write_sounds(tmp_path / "wav", [2_000, 7_000, 1_500, 2_000])
     made, events = entries(random_ctc(), paths)
     assert [entry["doc"] for entry in made] == [0, 1, 2]
+    assert [entry["title"] for entry in made] == ["0.wav", "1.wav, the first 0.2 s", "2.wav"]
     hop = 32  # samples from one frame to the next
     for entry in made:
         n = min(100, int((events.doc == entry["doc"]).sum()))
