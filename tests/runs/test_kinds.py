@@ -285,13 +285,10 @@ def test_detect_names_images_and_classes(given, capsys):
 @pytest.mark.assets
 def test_a_real_classifier_on_real_photos(assets, tmp_path):
     model, photos = assets / "models" / "deit-tiny", tmp_path / "photos"
-    for path in sorted((assets / "data" / "cifar10").glob("*/000[0-3].jpg")):
+    for path in sorted((assets / "data" / "cifar10").glob("*/000[01].jpg")):
         (photos / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, photos / path.parent.name)
     results, text = ask("audit", model, photos, tmp_path / "run")
-    assert results["corpus"]["documents"] == 40 and "on photos: 40 images" in text
+    assert results["corpus"]["documents"] == 20 and "on photos: 20 images" in text
     heat = json.loads((tmp_path / "run" / "heatmap.json").read_text())
     assert not any(label.startswith("#") for label in heat[0]["top"][0][0])
-    change = dict(offsets=None, gap=None)
-    results, _ = ask("patch", model, photos, tmp_path / "run", **change)
-    assert results["patching"]["conditions"]["paired"]
