@@ -13,6 +13,9 @@ from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.models import Batches
 
+CONTENT = ("ids", "source", "pixels", "real")
+"""What of a row is hashed first; then every other tensor that it holds (a waveform, features, an item)."""
+
 
 def documents_of(batches: Any) -> Int[ndarray, " doc"] | None:
     """The numbers of the documents, ascending, where the inputs tell before they are read."""
@@ -78,7 +81,8 @@ def _part(batches: Batches, docs: Any) -> Batches:
 
 def _feed(digest: Any, row: Any) -> None:
     """All that a row gives the model to read, and which of its positions count."""
-    for name in ("ids", "source", "pixels", "real"):
+    others = sorted(getattr(row, "__dict__", {}).keys() - set(CONTENT))
+    for name in (*CONTENT, *others):
         values = getattr(row, name, None)
         if isinstance(values, Tensor):
             digest.update(f"{name} {tuple(values.shape)}\n".encode())
