@@ -27,7 +27,7 @@ def audit(
     """Are the top-k tokens fixed in order of rank? Writes a folder with the page and the numbers.
 
     Args:
-        model: "tiny" (bundled), a Hugging Face name, or a local folder.
+        model: "tiny" (bundled), a Hugging Face name, a local folder, or FILE.py:FUNCTION (runs the file).
         out: the folder to write: report.html, results.json, events.parquet, settings.yaml.
         corpus: what the model reads. Text: "bundled", a text file, or a folder of .txt files; images or
             recordings: a folder of them, or one; pairs: a .jsonl file (source, target), or one with tabs.

@@ -18,7 +18,7 @@ def detect(
     """The tokens of one text, and the layer from which each of the top k is fixed.
 
     Args:
-        model: "tiny" (bundled), a Hugging Face name, or a local folder.
+        model: "tiny" (bundled), a Hugging Face name, a local folder, or FILE.py:FUNCTION (runs the file).
         text: the text; "-" reads it from standard input. For a model that reads images or recordings: a
             file or a folder.
         k: ranks to follow.

@@ -32,7 +32,7 @@ def exits(
     """What does leaving early give, and what does it save? Adds DIR/exits and its part of the page.
 
     Args:
-        model: "tiny" (bundled), a Hugging Face name, or a local folder.
+        model: "tiny" (bundled), a Hugging Face name, a local folder, or FILE.py:FUNCTION (runs the file).
         out: the folder to write to: a new one, or one with other runs of the same model.
         corpus: "bundled", a text file, or a folder of .txt files; for an encoder-decoder a .jsonl file of
             pairs (source, target).

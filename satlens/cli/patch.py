@@ -31,7 +31,7 @@ def patch(
     """Can a state, or a direction, force the next stage? Adds DIR/patch and its part of the page.
 
     Args:
-        model: "tiny" (bundled), a Hugging Face name, or a local folder.
+        model: "tiny" (bundled), a Hugging Face name, a local folder, or FILE.py:FUNCTION (runs the file).
         out: the folder to write to: a new one, or one with an audit or a probe of the same model.
         corpus: what the model reads. Text: "bundled", a text file, or a folder of .txt files; images or
             recordings: a folder of them, or one; pairs: a .jsonl file (source, target), or one with tabs.

@@ -34,7 +34,7 @@ def probe(
     """Does the residual state tell which rank is being settled? Adds DIR/probe and its part of the page.
 
     Args:
-        model: "tiny" (bundled), a Hugging Face name, or a local folder.
+        model: "tiny" (bundled), a Hugging Face name, a local folder, or FILE.py:FUNCTION (runs the file).
         out: the folder to write to: a new one, or one with an audit or a patch of the same model.
         corpus: what the model reads. Text: "bundled", a text file, or a folder of .txt files; images or
             recordings: a folder of them, or one; pairs: a .jsonl file (source, target), or one with tabs.

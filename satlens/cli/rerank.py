@@ -30,7 +30,8 @@ def rerank(
     """Is an early rank right more often, and does it help? Adds DIR/rerank and its part of the page.
 
     Args:
-        model: "tiny" (bundled), a Hugging Face name, or a local folder; it must predict the next token.
+        model: "tiny" (bundled), a Hugging Face name, a local folder, or FILE.py:FUNCTION (runs the file); it
+            must predict the next token.
         out: the folder to write to: a new one, or one with other runs of the same model.
         corpus: "bundled", a text file, or a folder of .txt files.
         k: ranks to follow.

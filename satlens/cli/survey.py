@@ -37,7 +37,7 @@ def survey(
     """A corpus of any size, in shards, on one machine or on Ray; resumed after any crash.
 
     Args:
-        model: "tiny" (bundled), a Hugging Face name, or a local folder.
+        model: "tiny" (bundled), a Hugging Face name, a local folder, or FILE.py:FUNCTION (runs the file).
         corpus: a file of text, JSON lines or parquet, a folder of them, a dataset (hf:NAME), or "bundled".
         out: the folder to write: manifest.json, shards/, nulls/, statistics.json.
         engine: this machine, or Ray (this machine or a cluster).

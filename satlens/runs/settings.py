@@ -32,7 +32,7 @@ class RunSettings:
     """What every verb reads. ``settings.yaml`` holds it, with what the verb adds.
 
     Attributes:
-        model: "tiny", a Hugging Face name, or a folder.
+        model: "tiny", a Hugging Face name, a folder, or FILE.py:FUNCTION.
         corpus: "bundled", or a file or folder of what the model reads (`satlens.runs.corpora`).
         k: ranks to follow; an order, and a next stage, need two.
         max_tokens: whole windows are read, in order, until this many tokens are reached.

@@ -70,7 +70,7 @@ def run(
     """Detect in a corpus of any size, shard by shard, and lose nothing.
 
     Args:
-        model: "tiny", a Hugging Face name, or a folder: something that every worker can load.
+        model: "tiny", a Hugging Face name, a folder, or FILE.py:FUNCTION: what every worker can load.
         corpus: see `satlens.survey.open_source`.
         out: the folder; a new or an empty one, or with ``resume`` one that a survey was begun in.
         engine: "local" (this machine) or "ray" (this machine or a cluster).

@@ -1,13 +1,16 @@
 """The page "A module of your own": its code is run as it stands there, on the real model and recordings."""
 
 import importlib.util
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import satlens
+from satlens.cli import main
 from satlens.errors import ReadoutError
 from satlens.models import LinearReadout, verify, weights_sha256
 from satlens.order import draw_nulls, report
@@ -132,6 +135,31 @@ def test_a_class_token_state_in_another_recording(model, speech):
         patched = model.forward(batch)
     assert torch.allclose(patched[1, 0], states.logits[0], atol=1e-4)
     assert torch.equal(patched[0, 0], states.logits[0])
+
+
+def test_the_audit_of_a_function_in_a_file(assets, kwt, tmp_path, monkeypatch, capsys):
+    """As the page says: the file made of its blocks, on the command line."""
+    folder = assets / "models" / "kwt1"
+    (tmp_path / "kwt1").symlink_to(folder)
+    (tmp_path / "speech").symlink_to(assets / "data" / "speech")
+    (tmp_path / "kwt.py").write_text((folder / "kwt.py").read_text(encoding="utf-8"))
+    build = next(block for block in BLOCKS if "def build" in block)
+    code = "\n\n".join([BLOCKS[0], TWIN, build])
+    (tmp_path / "my_kwt.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    command = re.search(r"    satlens (audit my_kwt.*)", PAGE.read_text(encoding="utf-8")).group(1)
+    try:
+        assert main([*command.split(), "--untrained-seeds", "2"]) == 0
+    finally:
+        sys.modules.pop("kwt", None)
+    said = capsys.readouterr().out
+    assert said.startswith("KWT-1: 12 layers, width 64, on speech: 10 ")
+    results = json.loads((tmp_path / "runs/kwt/results.json").read_text(encoding="utf-8"))
+    assert results["model"]["weights_sha256"] == weights_sha256(kwt)
+    assert results["settings"]["model"] == "my_kwt.py:build"
+    found = [round(rank["mean_layer"], 1) for rank in results["saturation"]["trained"]["ranks"]]
+    assert found == [6.0, 9.6, 10.9]
+    assert "left_farmaker47.wav" in " ".join(results["notes"])
 
 
 def test_a_wrong_readout_is_refused(model):
