@@ -3,7 +3,7 @@
 The text, the split, the tokenizer, the width, the loop and the measures are those of "tiny"; 12 layers of
 `satlens.zoo.lstm.ResidualLSTM` stand in the place of its 16 blocks. ``metrics.json`` holds the held-out loss
 beside tiny's n-gram baselines. ``--minutes M`` stops a run so that ``--resume`` goes on, bit for bit.
-The result is read by ``satlens.zoo.lstm.load(DIR)``.
+The result is read by ``satlens.load_model(DIR)``, and so by every verb: ``satlens audit DIR``.
 """
 
 from __future__ import annotations
