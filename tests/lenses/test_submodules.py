@@ -199,3 +199,12 @@ def test_a_hugging_face_family_with_other_names_is_refused(family):
 def test_bad_input_is_refused_with_what_was_found(call, words):
     with pytest.raises(InputError, match=words):
         call(satlens.wrap(random_hooked(n_layers=3, d=16, vocab=40)))
+
+
+def test_submodules_that_a_block_goes_round_are_told():
+    bert = satlens.wrap(random_other("bert"))
+    with pytest.raises(
+        ModelError, match="The mlp of block 0 of bert .* is not run in a forward pass"
+    ):
+        SubmoduleMaps.fit(bert, random_ids(50, [20, 20, 20]), ridge=0.1)
+    assert not hooks_left(bert.host)
