@@ -203,8 +203,7 @@ def test_bad_input_is_refused_with_what_was_found(call, words):
 
 def test_submodules_that_a_block_goes_round_are_told():
     bert = satlens.wrap(random_other("bert"))
-    with pytest.raises(
-        ModelError, match="The mlp of block 0 of bert .* is not run in a forward pass"
-    ):
+    before = hooks_left(bert.host)  # a bridge may have some of its own
+    with pytest.raises(ModelError, match="mlp of block 0 of bert .* is not run in a forward pass"):
         SubmoduleMaps.fit(bert, random_ids(50, [20, 20, 20]), ridge=0.1)
     assert hooks_left(bert.host) == before
