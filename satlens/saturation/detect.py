@@ -21,8 +21,7 @@ from satlens.conventions import DEFAULT_K
 from satlens.lenses import Lens, LogitLens, check_model
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel, States
-from satlens.saturation import gpu
-from satlens.saturation.certified import TOKENS
+from satlens.saturation.certified import tokens_at_once
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.method import Scan
 from satlens.saturation.ranking import check_k, top_ids
@@ -169,7 +168,7 @@ class Detector:
         as large as the states.
         """
         layers, finals, tops = [], [], []
-        size = gpu.at_once(TOKENS, resid.device)
+        size = tokens_at_once(resid.device)
         for first in range(0, max(resid.shape[1], 1), size):
             part = slice(first, first + size)
             rows = self.scan.rows(resid[:, part])

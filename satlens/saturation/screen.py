@@ -20,6 +20,8 @@ from satlens.saturation.exact import fast_type
 BLOCK = 64
 CHUNK = 4096
 """Outputs of one matrix product: ``rows * CHUNK`` numbers exist at a time."""
+PRODUCT_BYTES = {"float32": 4, "int8": 4, "bfloat16": 2}
+"""Of one number of a product, by the kind of its screen."""
 ROWS = 1024
 """Rows of one matrix product."""
 
