@@ -19,9 +19,9 @@ cross-attention). Reading, norms and elementwise steps are not counted, nor an e
 case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from typing import Any
 
 import numpy as np
@@ -115,8 +115,10 @@ def _examples(model: ResidualModel) -> list[Batch]:
         raise ModelError(
             f"What {model.name} computes cannot be counted: it has no example input. {ADVICE}"
         )
-    if isinstance(example, Tensor):
-        return list(model.batches(example, len(example), include_bos=True))[:1]
+    if isinstance(example, Tensor) or (
+        isinstance(example, Mapping) and "decoder_input_ids" not in example
+    ):
+        return list(model.batches(example, 1, include_bos=True))[:1]
     longest = 3 * _LENGTH if model.context is None else min(3 * _LENGTH, model.context)
     step = longest // 3
     if step < 1:
@@ -128,8 +130,13 @@ def _examples(model: ResidualModel) -> list[Batch]:
     return [next(iter(model.batches(one, 1, include_bos=True))) for one in made]
 
 
-def _of_length(example: Any, n: int) -> list[Any]:
-    """The example's ids over again until there are n; of a pair the target's."""
+def _of_length(example: Any, n: int) -> Any:
+    """The example's ids over again until there are n; of a pair, or of speech, the target's."""
+    if isinstance(example, Mapping):
+        (ids,) = example["decoder_input_ids"]
+        # Not from the start again: a prompt stands in front of a transcript alone.
+        longer = list(islice(chain(ids, cycle(ids[-1:])), n))
+        return {**example, "decoder_input_ids": [longer]}
     first = example[0]
     if isinstance(first, tuple):
         return [(first[0], _repeated(first[1], n))]

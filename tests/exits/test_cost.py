@@ -7,6 +7,7 @@ from satlens.errors import InputError, ModelError
 from satlens.exits import Costs, FixedLayer, evaluate, measure
 from tests.builders import HAS_HOOKED, random_bridge, random_hf, random_hooked, random_other
 from tests.exits.toys import unit_costs, whole_numbers
+from tests.models.speech import random_ctc, random_whisper
 
 D, VOCABULARY, HEADS = 32, 50, 4
 
@@ -61,6 +62,17 @@ class TestFromTheModelItself:
     def test_an_encoder_is_not_counted_into_the_first_block(self):
         costs = counted(random_other("bart"))
         assert costs.per_token[0] == costs.per_token[1] == costs.per_token[2] > 0
+
+    def test_speech_counts_a_token_of_the_transcript(self):
+        costs = counted(random_whisper())
+        heard, mlp = 50, 64
+        # Self-attention, queries and output of cross-attention (its keys are the recording's), the MLP.
+        np.testing.assert_array_equal(costs.per_token, (4 + 2) * D**2 + 2 * D * mlp + 2 * D * heard)
+        np.testing.assert_array_equal(costs.per_pair, 2 * D)
+
+    def test_frames_have_one_length(self):
+        costs = counted(random_ctc())
+        assert (costs.per_pair == 0).all() and (costs.per_token > 0).all()
 
     def test_images_have_one_length(self):
         costs = counted(random_other("vit"))
