@@ -31,9 +31,11 @@ RUNNERS = 11
 """Runners-up of the final layer that are scored beside the k known tokens. Measured at k = 5 on a synthetic
 model of 12 layers: 0, 3, 11 and 27 of them leave 4.9, 3.8, 3.5 and 3.5 of 11 rows a token to check."""
 
-TOKENS = 256
-"""Tokens scanned together. On 36 layers of width 512 twice as many take 1.2 times the memory and 0.98 of the
-time, half as many 0.8 and 1.06."""
+TOKENS = (256, 512)
+"""Tokens scanned together: as many as have `FEATURES` in all, within these. On 36 layers of width 512 twice
+256 take 1.2 times the memory and 0.98 of the time, half as many 0.8 and 1.06; on 16 of width 128, half of 512
+take 1.25 times the time."""
+FEATURES = 2**22
 _WHOLE = 2**24
 """Bytes of one product with the whole vocabulary; four times as many would save a quarter of its time."""
 _PAIRS = 2**23
@@ -54,7 +56,7 @@ def certified_scan(
     if runners is None:
         runners = final[:, :0]
     pairs = gpu.at_once(_PAIRS, final.device) // ((n_layers - 1) * k * k)
-    size = max(min(tokens_at_once(final.device), pairs), 1)
+    size = max(min(tokens_at_once(rows.x.shape, final.device), pairs), 1)
     parts = []
     for first in range(0, len(final), size):
         part = slice(first, first + size)
@@ -63,9 +65,12 @@ def certified_scan(
     return torch.cat(parts)
 
 
-def tokens_at_once(device: torch.device) -> int:
-    """How many tokens a scan takes at a time."""
-    return gpu.at_once(TOKENS, device, 2 * gpu.LARGER)
+def tokens_at_once(features: torch.Size, device: torch.device) -> int:
+    """How many tokens of features ``[layer, token, d]`` a scan takes at a time, so that all are alike."""
+    layers, tokens, d = features
+    most = min(max(FEATURES // max(layers * d, 1), TOKENS[0]), TOKENS[1])
+    parts = -(-tokens // gpu.at_once(most, device, 2 * gpu.LARGER))
+    return -(-tokens // max(parts, 1))
 
 
 def final_ranking(

@@ -25,7 +25,7 @@ from satlens.saturation.certified import tokens_at_once
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.method import Scan
 from satlens.saturation.ranking import check_k, top_ids
-from satlens.saturation.rows import Rows
+from satlens.saturation.rows import BLOCK, Rows
 
 
 def detect(
@@ -168,7 +168,8 @@ class Detector:
         as large as the states.
         """
         layers, finals, tops = [], [], []
-        size = tokens_at_once(resid.device)
+        blocks = -(-tokens_at_once(resid.shape, resid.device) // BLOCK)
+        size = max(blocks, 1) * BLOCK  # whole ones, in which `ScoredRows` scores
         for first in range(0, max(resid.shape[1], 1), size):
             part = slice(first, first + size)
             rows = self.scan.rows(resid[:, part])

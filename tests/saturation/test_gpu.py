@@ -94,7 +94,7 @@ def test_scans_are_the_definition_by_exact_arithmetic(problem, size, with_runner
     assert screened.fused
     with pytest.MonkeyPatch.context() as patch, full_precision():
         patch.setattr(certified, "ROWS", size)
-        patch.setattr(certified, "TOKENS", size)
+        patch.setattr(certified, "TOKENS", (size, size))
         found, near = final_ranking(seen, len(problem.x) - 1, problem.k, screened)
         assert torch.equal(found.cpu(), final)
         near = near if with_runners else None

@@ -41,7 +41,7 @@ def test_screened_scans_are_the_definition_by_exact_arithmetic(kind, problem, ch
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(screen, "CHUNK", chunk)
         patch.setattr(certified, "ROWS", size)
-        patch.setattr(certified, "TOKENS", size)
+        patch.setattr(certified, "TOKENS", (size, size))
         found, near = final_ranking(seen, len(problem.x) - 1, problem.k, screened)
         assert torch.equal(found, final)
         near = [near, None, near[:, :1]][runners]
