@@ -1,6 +1,6 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import exits, lenses, order, patching, probes, reranking, survey
+from satlens import exits, lenses, order, patching, probes, reranking, survey, theory
 from satlens.lenses import LinearShortcut, LogitLens, TunedLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.probes import StageProbe
@@ -24,6 +24,7 @@ __all__ = [
     "probes",
     "reranking",
     "survey",
+    "theory",
     "untrained",
     "wrap",
 ]
