@@ -123,15 +123,6 @@ for axes, outcome in zip(both, ("published", "forced"), strict=True):
     axes.set(title=outcome, xlabel="layers from the donor's saturation layer", ylim=(-0.03, 1.03))
 legend = figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
-# %%
-# 9. The last pair of them, drawn: whose state, and into which image.
-figure, both = plt.subplots(1, 2, figsize=(4, 2.2), layout="constrained")
-rows = (("donor", pairs.donor[0]), ("recipient", pairs.recipient[0]))
-for axes, (name, row) in zip(both, rows, strict=True):
-    axes.imshow(images[events.doc[row], 0], cmap="gray_r")
-    axes.set_title(f"{name}: a {events.token[row, 0]}, layer {events.layer[row, 0]}", fontsize=9)
-    axes.axis("off")
-
 # %% [markdown]
 # * An image has one position, so an interval over images is one over documents: nothing is shared.
 # * The final norm stands in front of the head in every layer's reading, the last one's too. Without it the
