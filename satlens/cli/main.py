@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes
 
 from satlens.cli.audit import audit
 from satlens.cli.compare import compare
+from satlens.cli.depth import depth
 from satlens.cli.detect import detect
 from satlens.cli.exits import exits
 from satlens.cli.patch import patch
@@ -27,6 +28,7 @@ VERBS = {
     "shortcut": shortcut,
     "exits": exits,
     "rerank": rerank,
+    "depth": depth,
     "survey": survey,
     "detect": detect,
     "compare": compare,

@@ -16,6 +16,7 @@ from satlens.files import write_whole
 from satlens.report import heatmap, html
 from satlens.report.audit import section as audit_section
 from satlens.report.chart import Caption
+from satlens.report.depth import section as depth_section
 from satlens.report.exits import section as exits_section
 from satlens.report.html import safe
 from satlens.report.nouns import Nouns
@@ -30,6 +31,7 @@ from satlens.report.words import count, estimate, known, null_name, number, p_va
 SECTIONS: dict[str, ModuleType] = {
     "audit": audit_section, "probe": probe_section, "patch": patch_section,
     "shortcut": shortcut_section, "exits": exits_section, "rerank": rerank_section,
+    "depth": depth_section,
 }  # fmt: skip
 """What the page says of each verb, in the order of the page."""
 
@@ -102,7 +104,7 @@ def _parts(every: Sequence[Results]) -> Parts:
 
 def _nouns(verb: str, results: Results) -> Nouns:
     """The words for what was read; the other verbs say document and token for every kind of model."""
-    return Nouns.of(results["corpus"]) if verb == "audit" else Nouns()
+    return Nouns.of(results["corpus"]) if verb in ("audit", "depth") else Nouns()
 
 
 def _fragment(

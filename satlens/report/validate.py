@@ -31,7 +31,8 @@ _SILENT = {"$schema", "$defs", "title", "description"}
 
 
 VERBS = {
-    f"satlens.{verb}/1": verb for verb in ("audit", "probe", "patch", "shortcut", "exits", "rerank")
+    f"satlens.{verb}/1": verb
+    for verb in ("audit", "probe", "patch", "shortcut", "exits", "rerank", "depth")
 }
 """The verb of the command line that writes each form, in the order of the page."""
 

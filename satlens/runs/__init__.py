@@ -1,6 +1,7 @@
 """The jobs of the command line, whole: a model and a corpus in, a folder of results out."""
 
 from satlens.runs.audit import run_audit
+from satlens.runs.depth import run_depth
 from satlens.runs.exits import run_exits
 from satlens.runs.folder import write_report
 from satlens.runs.patch import run_patch
@@ -8,6 +9,7 @@ from satlens.runs.probe import run_probe
 from satlens.runs.rerank import run_rerank
 from satlens.runs.settings import (
     AuditSettings,
+    DepthSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
@@ -19,6 +21,7 @@ from satlens.runs.shortcut import run_shortcut
 
 __all__ = [
     "AuditSettings",
+    "DepthSettings",
     "ExitsSettings",
     "PatchSettings",
     "ProbeSettings",
@@ -26,6 +29,7 @@ __all__ = [
     "RunSettings",
     "ShortcutSettings",
     "run_audit",
+    "run_depth",
     "run_exits",
     "run_patch",
     "run_probe",

@@ -51,6 +51,6 @@ def check_takes(settings: RunSettings, model: ResidualModel) -> None:
         return
     raise InputError(
         f"{model.name} reads {READS[model.reads]}, and satlens {settings.verb} takes models that read "
-        f"{' or '.join(READS[one] for one in settings.takes)}: {settings.why}. satlens audit, probe, patch "
-        "and shortcut take models of every kind."
+        f"{' or '.join(READS[one] for one in settings.takes)}: {settings.why}. satlens audit, probe, patch, "
+        "shortcut and depth take models of every kind."
     )

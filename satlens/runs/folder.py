@@ -7,6 +7,7 @@
     DIR/shortcut/{results.json, settings.yaml, {shortcut,tuned}.{safetensors,json}, figures/}
     DIR/exits/{results.json, settings.yaml, policies.parquet, figures/}
     DIR/rerank/{results.json, settings.yaml, reranker.safetensors, reranker.json, tokens.parquet, figures/}
+    DIR/depth/{results.json, settings.yaml, figures/}
 
 A part is added, or replaced when told, by a whole new folder that takes the old one's place: on an error or
 Ctrl-C the old one is as it was.
@@ -53,6 +54,7 @@ FILES = {
         "tokens.parquet",
         "figures",
     },
+    "depth": {SETTINGS_FILE, RESULTS, "figures"},
 }
 """What each part holds; a folder with anything else is never written to."""
 NESTED = tuple(verb for verb in FILES if verb != "audit")

@@ -25,6 +25,7 @@ from satlens.probes.states import MIN_STATES
 from satlens.reranking.adjusted import SHUFFLES
 from satlens.reranking.collect import NULL_TOKENS
 from satlens.survey.corpus import BUNDLED, SEPARATOR
+from satlens.theory.depth.summary import NULL_DRAWS as DEPTH_DRAWS
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,22 @@ class RerankSettings(RunSettings):
     untrained_seeds: int = 1
     shuffles: int = SHUFFLES
     C: float = 1.0
+
+
+@dataclass(frozen=True)
+class DepthSettings(AnyKindSettings):
+    """Everything that decides what a depth run finds (see `satlens.theory.depth.report`).
+
+    Attributes:
+        draws: of each path null, over every token that is read.
+        untrained_seeds: 1 to read an untrained model of the same shape beside it, 0 for none.
+    """
+
+    verb: ClassVar[str] = "depth"
+    least: ClassVar[dict[str, int]] = {"k": 1, "draws": 1, "untrained_seeds": 0}
+
+    draws: int = DEPTH_DRAWS
+    untrained_seeds: int = 1
 
 
 def _choices(wanted: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from satlens.errors import InputError, OutputError
 from satlens.report.validate import read_results, write_results
 from satlens.runs import (
     AuditSettings,
+    DepthSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
@@ -19,6 +20,7 @@ from satlens.runs import (
 )
 from satlens.runs.folder import HEATMAP, check_model, check_output, output_folder, parts, place
 from tests.report.example import make_heatmap, make_results
+from tests.report.example_depth import make_depth
 from tests.report.example_exits import make_exits
 from tests.report.example_parts import make_patch, make_probe
 from tests.report.example_rerank import make_rerank
@@ -27,9 +29,10 @@ from tests.report.example_shortcut import make_shortcut
 ASKED = {
     "audit": AuditSettings("tiny"), "probe": ProbeSettings("tiny"), "patch": PatchSettings("tiny"),
     "shortcut": ShortcutSettings("tiny"), "exits": ExitsSettings("tiny"), "rerank": RerankSettings("tiny"),
+    "depth": DepthSettings("tiny"),
 }  # fmt: skip
 MAKE = {"audit": make_results, "probe": make_probe, "patch": make_patch, "shortcut": make_shortcut,
-        "exits": make_exits, "rerank": make_rerank}  # fmt: skip
+        "exits": make_exits, "rerank": make_rerank, "depth": make_depth}  # fmt: skip
 OTHER = {"name": "big", "weights_sha256": "99" * 32}
 
 
@@ -63,7 +66,7 @@ ORDERS = [
     ("audit",), ("probe",), ("patch", "audit"), ("probe", "patch"), ("audit", "probe", "patch"),
     ("patch", "probe", "audit"), ("rerank", "audit"), ("rerank",),
     ("audit", "shortcut", "rerank"), ("shortcut",),
-    ("exits",), ("audit", "exits", "rerank"),
+    ("exits",), ("audit", "exits", "rerank"), ("depth",), ("audit", "depth"),
 ]  # fmt: skip
 
 

@@ -15,12 +15,14 @@ from satlens.errors import InputError, ModelError
 from satlens.report.validate import schema
 from satlens.runs import (
     AuditSettings,
+    DepthSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
     RerankSettings,
     ShortcutSettings,
     run_audit,
+    run_depth,
     run_exits,
     run_patch,
     run_probe,
@@ -45,8 +47,9 @@ ASKED = {
     "exits": (run_exits, ExitsSettings,
               dict(points=2, fit_tokens=40, min_states=3, per_cell=20, untrained_seeds=0)),
     "rerank": (run_rerank, RerankSettings, dict(folds=2, draws=1, null_tokens=40, shuffles=9)),
+    "depth": (run_depth, DepthSettings, dict(draws=1)),
 }  # fmt: skip
-FOR_ALL = ("audit", "probe", "patch", "shortcut")
+FOR_ALL = ("audit", "probe", "patch", "shortcut", "depth")
 NOUNS = {
     "images": ("image", "class token"),
     "recordings": ("recording", "frame"),

@@ -20,12 +20,14 @@ from satlens.cli import main
 from satlens.report.validate import plain, schema
 from satlens.runs import (
     AuditSettings,
+    DepthSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
     RerankSettings,
     ShortcutSettings,
     run_audit,
+    run_depth,
     run_exits,
     run_patch,
     run_probe,
@@ -47,6 +49,7 @@ EXITS = dict(
     max_tokens=600, points=3, fit_tokens=200, min_states=5, per_cell=30, epsilons=(0.5,), delta=0.5,
     untrained_seeds=0,
 )  # fmt: skip
+DEPTH = dict(max_tokens=600, draws=2)
 RERANK = dict(max_tokens=600, folds=2, draws=1, null_tokens=100, shuffles=19)
 WRITTEN = {
     "probe": {"results.json", "settings.yaml", "probe.safetensors", "probe.json", "figures"},
@@ -56,11 +59,12 @@ WRITTEN = {
     "exits": {"results.json", "settings.yaml", "policies.parquet", "figures"},
     "rerank": {"results.json", "settings.yaml", "reranker.safetensors", "reranker.json", "tokens.parquet",
                "figures"},
+    "depth": {"results.json", "settings.yaml", "figures"},
 }  # fmt: skip
 KINDS = {
     "probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH),
     "shortcut": (ShortcutSettings, SHORTCUT), "exits": (ExitsSettings, EXITS),
-    "rerank": (RerankSettings, RERANK),
+    "rerank": (RerankSettings, RERANK), "depth": (DepthSettings, DEPTH),
 }  # fmt: skip
 
 
@@ -70,7 +74,7 @@ def asked(verb, model, corpus, **change):
 
 
 RUN = {"probe": run_probe, "patch": run_patch, "shortcut": run_shortcut, "exits": run_exits,
-       "rerank": run_rerank}  # fmt: skip
+       "rerank": run_rerank, "depth": run_depth}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ def test_the_folder_holds_what_is_promised(runs, verb):
     out, texts = runs
     assert {path.name for path in out.iterdir()} == {"report.html", *RUN}
     assert {path.name for path in (out / verb).iterdir()} == WRITTEN[verb]
-    assert len(list((out / verb / "figures").glob("*.png"))) >= 4
+    assert len(list((out / verb / "figures").glob("*.png"))) >= (2 if verb == "depth" else 4)
     jsonschema.validate(results_of(out, verb), schema(verb))
     assert texts[verb].endswith(f"The page: {out / 'report.html'}")
     assert max(map(len, texts[verb].splitlines()[:-1])) <= 100
@@ -110,7 +114,7 @@ def direct(verb, model, corpus, results):
     for name in ("model", "corpus", "max_tokens", "separator", "batch_size", "mask_share"):
         settings.pop(name, None)
     modules = {"probe": satlens.probes, "patch": satlens.patching, "shortcut": satlens.lenses,
-               "rerank": satlens.reranking}  # fmt: skip
+               "rerank": satlens.reranking, "depth": satlens.theory.depth}  # fmt: skip
     if verb == "shortcut":
         settings.pop("k")  # of the saturation layers, which a lens knows nothing of
     return modules[verb].report(model, texts, **settings)
@@ -233,7 +237,7 @@ def test_an_audit_joins_and_its_repetition_keeps_the_others(runs, settling, corp
     run_audit(audit, out, overwrite=True)
     page = (out / "report.html").read_text()
     assert (
-        "satlens audit · probe · patch · shortcut · exits · rerank" in page
+        "satlens audit · probe · patch · shortcut · exits · rerank · depth" in page
         and 'id="heatmap"' in page
     )
     assert "read different texts" in page
@@ -284,6 +288,8 @@ def test_the_arguments_reach_the_run(settling, corpus, tmp_path):
         ("rerank", {"--gap": "6"}, "gap must be 1 .. 5 layers before the end, got 6"),
         ("rerank", {"--folds": "40"}, "40 folds need at least 40 documents"),
         ("rerank", {"--C": "0"}, "C must be above 0, got 0"),
+        ("depth", {"--k": "301"}, "k=301"),
+        ("depth", {"--untrained-seeds": "2"}, "untrained_seeds must be 0 or 1, got 2"),
     ],
 )
 def test_bad_requests_are_one_message_and_no_folder(

