@@ -1,4 +1,4 @@
-"""What theory says of depth, to be held against what is measured."""
+"""What theory says of depth, and of how a model learns, to be held against what is measured."""
 
 from satlens.theory.depth import (
     recommended_depth,
@@ -6,5 +6,33 @@ from satlens.theory.depth import (
     size_at,
     threshold_depth,
 )
+from satlens.theory.dynamics import (
+    RateSweep,
+    Sequences,
+    Training,
+    freeze_step,
+    judge_sweep,
+    sweep_rates,
+    train_one_layer,
+)
+from satlens.theory.track import track
+from satlens.theory.track_rows import Checkpoint, Track
+from satlens.theory.track_zoo import snapshots
 
-__all__ = ["recommended_depth", "recommended_width", "size_at", "threshold_depth"]
+__all__ = [
+    "Checkpoint",
+    "RateSweep",
+    "Sequences",
+    "Track",
+    "Training",
+    "freeze_step",
+    "judge_sweep",
+    "recommended_depth",
+    "recommended_width",
+    "size_at",
+    "snapshots",
+    "sweep_rates",
+    "threshold_depth",
+    "track",
+    "train_one_layer",
+]
