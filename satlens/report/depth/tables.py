@@ -23,7 +23,7 @@ def shape_table(results: Mapping[str, Any]) -> Table:
           for kind in KINDS if part(results, "loss", kind, "value") is not None),
     )  # fmt: skip
     return Table(
-        "The shape, and what theory gives it", ("", ""), rows,
+        "The shape, and what theory gives it", ("", "this model"), rows,
         "Beyond the threshold, a theorem says, depth is worth no more than width, up to constants; the "
         "line was fitted to language models of 2020 trained for long, and means nothing at widths below 159.",
         left=1,
