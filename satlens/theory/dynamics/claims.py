@@ -9,12 +9,16 @@ Each effect is above 0 if the claim holds; its interval is over seeds, the rule 
     snaps                   1 - after - 1/2: more than half of the way of Z lies before the freeze; only where
                             every seed froze
 
-and over all rates at once, with log freeze = a + b log eta_Y + c log eta_Z, and the same of the last entropy:
+and over all rates at once, from value = a + b log eta_Y + c log eta_Z of a freeze, by seed:
 
-    earlier with a larger ratio       -b of the freeze                       (eta_Z held)
-    less sparse with a larger ratio   b of the entropy
-    the ratio alone decides           |b + c| of the freeze is below the margin: as large an eta_Y and eta_Z
-                                      together would change nothing. The only claim of no effect.
+    earlier with a larger ratio     -b of the log of its step (eta_Z held)
+    both rates only set the pace    b + c of the log of its step is -1: twice the rates, half the steps. In
+                                    gradient flow it is so whatever else happens; here it says that the steps
+                                    are small enough
+    more is left on common tokens with a larger ratio     b of the attention on them at that step
+    the ratio alone decides where it freezes              b + c of the same is 0
+
+The second and the last are claims of no difference: they hold if the whole interval is within the margin.
 
 Source: Tian et al. 2023 (arXiv 2305.16380), abstract and theorems; effects, null and margins are ours.
 """
@@ -30,7 +34,7 @@ from satlens.resampling import Estimate, finite
 from satlens.theory.dynamics.sweep import RateSweep, over_seeds
 from satlens.verdicts import FAILS, HOLDS, UNKNOWN, rule
 
-MARGINS = {"mass": 0.02, "logit": 0.05, "share": 0.05, "slope": 0.1}
+MARGINS = {"mass": 0.02, "logit": 0.05, "share": 0.05, "power": 0.1}
 """Effects below these are too small to speak of: attention, logits, shares of pairs, powers of a rate."""
 
 
@@ -89,16 +93,15 @@ def judge_sweep(sweep: RateSweep, null: RateSweep) -> list[Claim]:
 
 
 def over_rates(sweep: RateSweep) -> list[Claim]:
-    """The claims on how freeze and sparsity go with the rates."""
-    freeze = powers(np.log(np.maximum(sweep.values["freeze"], 1)), sweep.rates)
-    entropy = powers(sweep.values["entropy_end"], sweep.rates)
-    margin = MARGINS["slope"]
-    both = over_seeds(freeze.sum(1))
-    verdict, why = alike(both, margin, "b + c of the freeze step")
+    """The claims on how the freeze goes with the rates; they need no null."""
+    step = powers(np.log(np.maximum(sweep.values["freeze"], 1)), sweep.rates)
+    common = powers(sweep.values["common_freeze"], sweep.rates)
+    power, mass = MARGINS["power"], MARGINS["mass"]
     return [
-        _claim("the freeze comes earlier with a larger ratio", -freeze[:, 0], margin),
-        _claim("attention ends less sparse with a larger ratio", entropy[:, 0], margin),
-        Claim("the ratio alone decides when it freezes", None, None, both, verdict, why),
+        _claim("the freeze comes earlier with a larger ratio", -step[:, 0], power),
+        _no_difference("both rates together only set the pace", step.sum(1) + 1, power),
+        _claim("a larger ratio leaves more on common tokens", common[:, 0], mass),
+        _no_difference("the ratio alone decides where it freezes", common.sum(1), mass),
     ]
 
 
@@ -147,6 +150,11 @@ def _claim(
     estimate = over_seeds(effect)
     verdict, why = rule(estimate, margin, "the effect")
     return Claim(statement, eta_z, ratio, estimate, verdict, why)
+
+
+def _no_difference(statement: str, effect: Float[ndarray, " seed"], margin: float) -> Claim:
+    estimate = over_seeds(effect)
+    return Claim(statement, None, None, estimate, *alike(estimate, margin, "the difference"))
 
 
 def to_frame(claims: list[Claim]):

@@ -34,7 +34,7 @@ from satlens.theory.dynamics.sequences import Sequences
 
 STARTS = ("uniform", "zero")
 LOSS = 0.05
-"""Attention that is lower than it was by less than this share counts as kept: SGD is noisy."""
+"""A share of attention that is lower than it was by less than this part counts as kept: SGD is noisy."""
 
 
 @dataclass
@@ -114,8 +114,8 @@ class Training:
         mass: ``[rate, step + 1, token]`` attention on each token of a class, mean over classes: the common
             ones, then the distinct ones from the rarest on.
         logit: the same of the attention logits Z, from where they began.
-        left: ``[rate, n, token]`` the step at which the attention on a token was largest, if it has lost more
-            than a share of `LOSS` of that since; else the number of steps: it was not left.
+        left: ``[rate, n, distinct]`` of the attention on distinct tokens, the step from which a token's share
+            stays more than `LOSS` below its largest; the number of steps if it was not left.
         top: ``[rate]`` mass on the most attended token at the end, mean over classes.
         settings: what made it.
     """
@@ -126,7 +126,7 @@ class Training:
     entropy: Float[ndarray, "rate time"]
     mass: Float[ndarray, "rate time token"]
     logit: Float[ndarray, "rate time token"]
-    left: Int[ndarray, "rate n token"]
+    left: Int[ndarray, "rate n distinct"]
     top: Float[ndarray, " rate"]
     settings: dict[str, Any]
 
@@ -196,9 +196,13 @@ def check(rates: Any, steps: int, batch: int, momentum: float, start: str) -> nd
 
 @dataclass
 class Record:
-    """What `train_one_layer` keeps, step by step; ``now`` is the attention as it stands."""
+    """What `train_one_layer` keeps, step by step.
+
+    ``largest`` and ``left`` are of shares of the attention on distinct tokens, ``now`` is the attention.
+    """
 
     at: tuple[Tensor, Tensor]
+    common: int
     log_p: Float[Tensor, " token"]
     loss: Tensor
     speed: Tensor
@@ -206,7 +210,7 @@ class Record:
     mass: Tensor
     logit: Tensor
     largest: Tensor
-    peak: Tensor
+    left: Tensor
     first: Tensor
     now: Tensor
 
@@ -220,10 +224,11 @@ class Record:
 
         query = torch.arange(n) // sequences.next_per_query
         at = (query[:, None], torch.from_numpy(sequences.tokens))
+        own = empty(n, sequences.distinct)
         record = Record(
-            at, torch.from_numpy(np.log(sequences.probability)),
-            empty(steps), empty(steps), empty(steps + 1), empty(steps + 1, tokens), empty(steps + 1, tokens),
-            empty(n, tokens), empty(n, tokens).long(), layer.attention[:, at[0], at[1]], empty(n, tokens),
+            at, sequences.common, torch.from_numpy(np.log(sequences.probability)), empty(steps), empty(steps),
+            empty(steps + 1), empty(steps + 1, tokens), empty(steps + 1, tokens), own,
+            torch.full_like(own, steps, dtype=torch.long), layer.attention[:, at[0], at[1]], empty(n, tokens),
         )  # fmt: skip
         record._look(0, layer)
         return record
@@ -240,16 +245,18 @@ class Record:
         self.entropy[:, time] = -(c * log_c).sum(-1).mean(-1)
         self.mass[:, time] = c.mean(1)
         self.logit[:, time] = (logit - self.first).mean(1)
-        larger = c > self.largest
-        self.largest = torch.where(larger, c, self.largest)
-        self.peak[larger] = time
+        share = c[..., self.common :]
+        share = share / share.sum(-1, keepdim=True)
+        self.largest = self.largest.maximum(share)
+        never = torch.full_like(self.left, self.loss.shape[1])
+        lower = share < (1 - LOSS) * self.largest
+        self.left = torch.where(lower, self.left.clamp(max=time), never)
 
     def finish(self, rates: ndarray, settings: dict[str, Any]) -> Training:
         """Everything as numpy arrays."""
         names = ("loss", "speed", "entropy", "mass", "logit")
         kept = {name: getattr(self, name).numpy() for name in names}
-        lost = self.now < (1 - LOSS) * self.largest
-        left = self.peak.where(lost, self.loss.shape[1]).numpy()
+        left = self.left.numpy()
         return Training(
             rates, **kept, left=left, top=self.now.amax(-1).mean(-1).numpy(), settings=settings
         )

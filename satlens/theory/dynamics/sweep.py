@@ -10,10 +10,11 @@ class (from the rarest on) and C the common ones:
     common_logit, rarest_logit    change of Z, mean over C; and its least value over D
     growth                        of all pairs in D, share in which the more frequent one's Z rose more
     dropped                       of all pairs in D, share in which attention left the rarer one first
-                                  (`Training.left`). Ties count half; pairs of which neither was left do not
-                                  count (NaN where none does)
+                                  (`Training.left`: of the attention on D, its share fell). Ties count half;
+                                  pairs of which neither was left do not count (NaN where none does)
     left_rare, left_frequent      share of the rarer and the more frequent half of D that attention left
     freeze                        `freeze_step` of the speed of Z; infinite: not seen to freeze
+    common_freeze                 sum of c over C at that step (NaN: not seen to freeze); entropy_freeze alike
     after                         share of the way of Z (the sum of its speeds) that came after the freeze
     loss_end                      nats, the last step's batch
 """
@@ -164,7 +165,9 @@ def run_values(
     freeze = freeze_step(one.speed, share)
     late = np.arange(steps) >= freeze[:, None]
     way = one.speed.sum(1)
-    left, half = one.left[:, :, common:], sequences.distinct // 2
+    left, half = one.left, sequences.distinct // 2
+    known = np.isfinite(freeze)
+    at = (np.arange(len(freeze)), np.where(known, freeze, 0).astype(int))
     return {
         "common_start": one.mass[:, 0, :common].sum(1),
         "common_end": one.mass[:, -1, :common].sum(1),
@@ -178,6 +181,8 @@ def run_values(
         "left_rare": (left[..., :half] < steps).mean((1, 2)),
         "left_frequent": (left[..., half:] < steps).mean((1, 2)),
         "freeze": freeze,
+        "common_freeze": np.where(known, one.mass[..., :common].sum(-1)[at], np.nan),
+        "entropy_freeze": np.where(known, one.entropy[at], np.nan),
         "after": np.divide((one.speed * late).sum(1), way, out=np.zeros_like(way), where=way > 0),
         "loss_end": one.loss[:, -1],
     }

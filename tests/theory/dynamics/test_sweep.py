@@ -7,7 +7,7 @@ import pytest
 
 from satlens.errors import InputError
 from satlens.theory.dynamics import RateSweep, Sequences, judge_sweep, sweep_rates
-from satlens.theory.dynamics.claims import to_frame
+from satlens.theory.dynamics.claims import over_rates, to_frame
 from satlens.theory.dynamics.sweep import dropped, in_order, over_seeds
 from satlens.verdicts import FAILS, HOLDS, UNKNOWN
 
@@ -34,7 +34,7 @@ def test_distinct_tokens_are_found(planted, shuffled):
     claims = judge_sweep(planted, shuffled)
     for statement in ("attention leaves common tokens", "the more frequent rise more"):
         assert verdicts(claims, statement) == [HOLDS, HOLDS]
-    assert len(to_frame(claims)) == len(claims) == 6 * 2 + 3
+    assert len(to_frame(claims)) == len(claims) == 6 * 2 + 4
 
 
 def test_without_distinct_tokens_attention_does_not_leave_the_common_ones(shuffled):
@@ -61,16 +61,14 @@ def test_tokens_that_are_alike_show_no_order():
         assert covered >= 0.8, name
 
 
-def by_hand(freeze, rates, entropy=None):
-    """A sweep of three seeds whose freeze steps (and last entropies) are given."""
-    seeds = rates[:, 1] ** np.array([[-0.02], [0.0], [0.02]])  # slopes that differ a little
+def by_hand(freeze, rates, common=0.5):
+    """A sweep of three seeds whose freeze steps, and attention on common tokens there, are given."""
+    slopes = np.array([[-0.02], [0.0], [0.02]])  # that differ a little
     flat = np.ones((3, len(rates)))
     names = ("common_start", "common_end", "top", "rarest_logit", "growth", "dropped", "after")
     values = {name: 0.5 * flat for name in names}
-    values |= {
-        "freeze": seeds * freeze,
-        "entropy_end": flat * (1.0 if entropy is None else entropy),
-    }
+    values["freeze"] = rates[:, 1] ** slopes * freeze
+    values["common_freeze"] = flat * common + 0.1 * slopes * np.log(rates).sum(1)
     settings = {"sequences": {"labels": "own"}, "seeds": [0, 1, 2]}
     return RateSweep(rates, values, {}, np.arange(1), settings)
 
@@ -80,22 +78,35 @@ ETA_Z, RATIO = GRID.T
 
 
 @pytest.mark.parametrize(
-    ("freeze", "earlier", "alone"),
+    ("freeze", "earlier", "pace"),
     [
-        (1000 / (ETA_Z * RATIO), HOLDS, FAILS),  # 1 / eta_Y: both rates larger freeze sooner
-        (1000 / RATIO, HOLDS, HOLDS),
-        (1000 * np.ones(9), FAILS, HOLDS),
-        (100 * RATIO, FAILS, HOLDS),
-        (1000 / ETA_Z, FAILS, FAILS),
+        (1000 / (ETA_Z * RATIO), HOLDS, HOLDS),  # 1 / eta_Y
+        (1000 / (ETA_Z * RATIO**0.5), HOLDS, HOLDS),
+        (1000 / ETA_Z, FAILS, HOLDS),
+        (1000 / RATIO, HOLDS, FAILS),
+        (1000 * np.ones(9), FAILS, FAILS),
+        (100 * RATIO / ETA_Z, FAILS, HOLDS),
     ],
 )
-def test_claims_on_rates_have_known_answers(freeze, earlier, alone):
-    one = by_hand(freeze, GRID, entropy=np.log(RATIO))
-    null = dataclasses.replace(one, settings={**one.settings, "sequences": {"labels": "shuffled"}})
-    claims = judge_sweep(one, null)
+def test_claims_on_the_step_have_known_answers(freeze, earlier, pace):
+    claims = over_rates(by_hand(freeze, GRID))
     assert verdicts(claims, "the freeze comes earlier with a larger ratio") == [earlier]
-    assert verdicts(claims, "the ratio alone decides when it freezes") == [alone]
-    assert verdicts(claims, "attention ends less sparse with a larger ratio") == [HOLDS]
+    assert verdicts(claims, "both rates together only set the pace") == [pace]
+
+
+@pytest.mark.parametrize(
+    ("common", "more", "alone"),
+    [
+        (0.3 + 0.1 * np.log(RATIO), HOLDS, HOLDS),
+        (0.3 + 0.0 * RATIO, FAILS, HOLDS),
+        (0.3 + 0.1 * np.log(RATIO * ETA_Z), HOLDS, FAILS),  # eta_Y alone
+        (0.9 - 0.1 * np.log(ETA_Z), FAILS, FAILS),
+    ],
+)
+def test_claims_on_the_place_have_known_answers(common, more, alone):
+    claims = over_rates(by_hand(100 * np.ones(9), GRID, common))
+    assert verdicts(claims, "a larger ratio leaves more on common tokens") == [more]
+    assert verdicts(claims, "the ratio alone decides where it freezes") == [alone]
 
 
 def test_what_did_not_freeze_tells_nothing():
@@ -105,10 +116,8 @@ def test_what_did_not_freeze_tells_nothing():
     claims = judge_sweep(one, null)
     assert verdicts(claims, "it snaps") == [UNKNOWN, FAILS, FAILS] * 3
     assert verdicts(claims, "the freeze comes earlier with a larger ratio") == [HOLDS]
-    none = by_hand(np.full(9, np.inf), GRID)
-    assert verdicts(judge_sweep(none, null), "the freeze comes earlier with a larger ratio") == [
-        UNKNOWN
-    ]
+    none = over_rates(by_hand(np.full(9, np.inf), GRID))
+    assert verdicts(none, "the freeze comes earlier with a larger ratio") == [UNKNOWN]
 
 
 def test_pairs_are_counted_as_by_hand():
