@@ -4,7 +4,7 @@
 a corpus is enough; `draw_nulls` is that pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,3 +150,42 @@ class NullSampler:
             self._layers[kind].append(np.stack(drawn))
         bar.close()
         self._events.append(events)
+
+
+class EachNull:
+    """Several kinds, each by itself: one that cannot be drawn is left out, and ``missing`` says why.
+
+    Nobody to exchange with, say: the other kinds can still be drawn. Draws are those of one `NullSampler`.
+
+    Args:
+        lens, draws, seed: as in `NullSampler`. kinds: any, or none.
+
+    Attributes:
+        missing: by kind, why it could not be drawn.
+    """
+
+    def __init__(
+        self, lens: Lens | Scores, *, kinds: Sequence[str], draws: int, seed: int = DEFAULT_SEED
+    ) -> None:
+        self.samplers = {
+            kind: NullSampler(lens, kinds=(kind,), draws=draws, seed=seed) for kind in kinds
+        }
+        self.missing: dict[str, str] = {}
+
+    def update(self, resid: Float[Tensor, "layer token d"], events: SaturationEvents) -> None:
+        """Take the real states of one batch (copied), and the events found in them."""
+        self._each(lambda sampler: sampler.update(resid, events))
+
+    def finish(self) -> dict[str, NullDraws]:
+        """The draws by kind, of those that could be drawn."""
+        found: dict[str, NullDraws] = {}
+        self._each(lambda sampler: found.update(sampler.finish()))
+        return found
+
+    def _each(self, act: Callable[[NullSampler], None]) -> None:
+        for kind in list(self.samplers):
+            try:
+                act(self.samplers[kind])
+            except InputError as error:
+                self.missing[kind] = str(error)
+                del self.samplers[kind]

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
@@ -24,7 +25,7 @@ from satlens.errors import InputError, ModelError
 from satlens.lenses import LogitLens
 from satlens.models import Batches, ResidualModel, untrained, wrap
 from satlens.models.protocol import Batch, States
-from satlens.nulls import NullDraws, NullSampler, untrained_draws
+from satlens.nulls import EachNull, NullDraws, untrained_draws
 from satlens.nulls.block import PATH_NULLS
 from satlens.reranking.final_output import of_states
 from satlens.reranking.tokens import NextTokens
@@ -33,6 +34,8 @@ from satlens.saturation.events import SaturationEvents
 from satlens.saturation.ranking import check_k
 
 NULL_TOKENS = 5_000
+_SCORES = 2**22
+"""Scores turned into losses at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,16 @@ def next_ids(batch: Batch) -> Int[Tensor, " token"]:
     following = torch.full_like(batch.tokens, -1)
     following[:, :-1] = batch.tokens[:, 1:].where(batch.real[:, 1:], -1)
     return following[batch.real]
+
+
+@torch.no_grad()
+def next_nats(states: States, following: Int[Tensor, " token"]) -> Float[Tensor, " token"]:
+    """-log p of the id that follows each position, in nats; 0 where `next_ids` has none."""
+    size = max(1, _SCORES // states.logits.shape[1])
+    parts = zip(states.logits.split(size), following.split(size), strict=True)
+    return torch.cat([
+        cross_entropy(logits.float(), after, reduction="none", ignore_index=-1) for logits, after in parts
+    ])  # fmt: skip
 
 
 def next_tokens(model: Any, inputs: Any, *, k: int = DEFAULT_K, batch_size: int = 8) -> NextTokens:
@@ -157,11 +170,9 @@ class PathNulls:
     ) -> None:
         lens = LogitLens(model)
         self.chosen = _first_documents(batches, tokens)
-        self.samplers = {
-            kind: NullSampler(lens, kinds=(kind,), draws=draws, seed=seed)
-            for kind in (PATH_NULLS if tokens else ())
-        }
-        self.missing = {
+        kinds = PATH_NULLS if tokens else ()
+        self.nulls = EachNull(lens, kinds=kinds, draws=draws, seed=seed)
+        self.nulls.missing |= {
             kind: "None was asked for (null_tokens=0)." for kind in PATH_NULLS if not tokens
         }
 
@@ -178,22 +189,11 @@ class PathNulls:
         if not here.any():
             return
         kept = resid[:, torch.from_numpy(here).to(resid.device)]
-        self._each(lambda sampler: sampler.update(kept, events[here]))
+        self.nulls.update(kept, events[here])
 
     def finish(self) -> tuple[dict[str, NullDraws], dict[str, str]]:
         """The draws by kind, and why a kind is not there."""
-        found: dict[str, NullDraws] = {}
-        self._each(lambda sampler: found.update(sampler.finish()))
-        return found, self.missing
-
-    def _each(self, act: Any) -> None:
-        for kind in list(self.samplers):
-            try:
-                act(self.samplers[kind])
-            # Nobody to exchange with, say: the other null can still be drawn.
-            except InputError as error:
-                self.missing[kind] = str(error)
-                del self.samplers[kind]
+        return self.nulls.finish(), self.nulls.missing
 
 
 def _first_documents(batches: Batches, tokens: int) -> list[int] | None:

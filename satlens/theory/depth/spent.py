@@ -10,7 +10,7 @@ answer that they show too is what converging to one's end gives, whatever the la
 document, so that models that read the same documents can be compared (`satlens.theory.depth.beyond`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,24 +19,19 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.lenses import LogitLens
 from satlens.models import Batches, wrap
-from satlens.models.protocol import States
-from satlens.nulls import NullDraws, NullSampler
+from satlens.models.protocol import Batch, States
+from satlens.nulls import EachNull
 from satlens.nulls.block import PATH_NULLS
-from satlens.reranking.collect import next_ids
+from satlens.reranking.collect import next_ids, next_nats
 from satlens.resampling import DRAWS, LEVEL, Estimate, Intervals, bootstrap, by_document
 from satlens.saturation.detect import Detector
 from satlens.saturation.ranking import check_k
-
-_SCORES = 2**22
-"""Scores turned into losses at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,8 +193,8 @@ def spent(
     model = wrap(model)
     check_k(k, model.n_outputs)
     batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
-    finder, lens = Detector(model), LogitLens(model)
-    nulls = _Nulls({one: NullSampler(lens, kinds=(one,), draws=draws, seed=seed) for one in kinds})
+    finder = Detector(model)
+    nulls = EachNull(LogitLens(model), kinds=kinds, draws=draws, seed=seed)
     kept, losses = [], []
     total = getattr(batches, "n_tokens", None)
     with tqdm(
@@ -210,12 +205,8 @@ def spent(
                 continue
             states = model.states(batch, logits=model.causal or not finder.final.linear)
             events = finder.events(states, k)
-            nulls.each(
-                lambda sampler, states=states, events=events: sampler.update(states.resid, events)
-            )
-            losses.append(
-                _nats(states, next_ids(batch)) if model.causal else np.zeros((len(events), 2))
-            )
+            nulls.update(states.resid, events)
+            losses.append(_losses(states, batch) if model.causal else np.zeros((len(events), 2)))
             kept.append((events.doc, events.layer + 1.0))
             bar.update(len(states.pos))
     if not kept:
@@ -225,8 +216,7 @@ def spent(
         [np.concatenate([one for _, one in kept]), np.ones(len(doc)), np.concatenate(losses)]
     )
     sums = by_document(rows, doc)
-    drawn: dict[str, NullDraws] = {}
-    nulls.each(lambda sampler: drawn.update(sampler.finish()))
+    drawn = nulls.finish()
     return Spent(
         model.name, model.n_layers, model.d_model, np.unique(doc), sums[:, k], sums[:, :k],
         {kind: by_document(one.layer.mean(0) + 1.0, one.events.doc) for kind, one in drawn.items()},
@@ -234,28 +224,8 @@ def spent(
     )  # fmt: skip
 
 
-class _Nulls:
-    """A sampler a kind; one that cannot be drawn is left out, and ``missing`` says why."""
-
-    def __init__(self, samplers: dict[str, NullSampler]) -> None:
-        self.samplers, self.missing = samplers, {}
-
-    def each(self, act: Callable[[NullSampler], None]) -> None:
-        for kind in list(self.samplers):
-            try:
-                act(self.samplers[kind])
-            # Nobody to exchange with, say: the other null can still be drawn.
-            except InputError as error:
-                self.missing[kind] = str(error)
-                del self.samplers[kind]
-
-
-@torch.no_grad()
-def _nats(states: States, following: Int[Tensor, " token"]) -> Float[ndarray, "token 2"]:
+def _losses(states: States, batch: Batch) -> Float[ndarray, "token 2"]:
     """Loss at each position in nats, and 1 where there is a next token; zeros elsewhere."""
-    size = max(1, _SCORES // states.logits.shape[1])
-    parts = [
-        cross_entropy(logits.float(), after, reduction="none", ignore_index=-1)
-        for logits, after in zip(states.logits.split(size), following.split(size), strict=True)
-    ]
-    return torch.stack([torch.cat(parts), (following >= 0).float()], dim=1).cpu().double().numpy()
+    following = next_ids(batch)
+    nats = next_nats(states, following)
+    return torch.stack([nats, (following >= 0).to(nats)], dim=1).cpu().double().numpy()
