@@ -37,8 +37,8 @@ class Sequences:
         distinct: tokens that each class has for itself.
         length: tokens of a sequence, the query counted.
         low, high: the least and the largest weight of a distinct token; a common one has 1.
-        labels: "own", or "shuffled": the next token is drawn among those of the query, whatever the tokens
-            before it were. Then no token is distinct, and everything else is the same.
+        labels: "own", or "shuffled": the next token is drawn among all of them, whatever came before it. Then
+            no token is distinct, of a next token or of those of one query, and everything else is the same.
 
     Example:
         >>> two = Sequences(queries=1, common=2, distinct=2, low=0.5, high=1.5)
@@ -70,8 +70,8 @@ class Sequences:
             )
         if self.labels not in LABELS:
             raise InputError(f"labels is {self.labels!r}; it must be 'own' or 'shuffled'.")
-        if self.labels == "shuffled" and self.next_per_query < 2:
-            raise InputError("Labels can be shuffled only among 2 or more next tokens per query.")
+        if self.labels == "shuffled" and self.classes < 2:
+            raise InputError("Labels can be shuffled only among 2 or more next tokens.")
 
     @property
     def classes(self) -> int:
@@ -118,7 +118,7 @@ class Sequences:
         np.put_along_axis(counts, self.tokens[of], drawn.astype(float), axis=1)
         query = of // self.next_per_query
         if self.labels == "shuffled":
-            of = query * self.next_per_query + rng.integers(self.next_per_query, size=batch)
+            of = rng.integers(self.classes, size=batch)
         return counts, query, self.keys + self.queries + of
 
     def to_dict(self) -> dict[str, Any]:
