@@ -3,6 +3,7 @@
 from satlens.routing.evaluate import RoutingResult, evaluate_gates, evaluate_without_gates
 from satlens.routing.examples import NOT_SCORED, Examples, crops, pieces
 from satlens.routing.gates import Decisions, TokenGates, tlops_saved
+from satlens.routing.saturation import SkipReport, skip_and_saturation
 from satlens.routing.sparse import SparseForward, SparseOutput
 from satlens.routing.train import Training, TrainSettings, train_gates, train_without_gates
 
@@ -11,6 +12,7 @@ __all__ = [
     "Decisions",
     "Examples",
     "RoutingResult",
+    "SkipReport",
     "SparseForward",
     "SparseOutput",
     "TokenGates",
@@ -20,6 +22,7 @@ __all__ = [
     "evaluate_gates",
     "evaluate_without_gates",
     "pieces",
+    "skip_and_saturation",
     "tlops_saved",
     "train_gates",
     "train_without_gates",

@@ -1,0 +1,5 @@
+from tests.tutorials.running import run
+
+
+def test_the_tutorial_runs():
+    run("08_token_routing")
