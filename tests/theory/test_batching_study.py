@@ -15,7 +15,7 @@ from satlens.theory.batching.predict import (
 from satlens.theory.batching.requests import ARRIVALS, Requests
 from satlens.theory.batching.scheduler import SCHEDULERS, Scheduler
 from satlens.theory.batching.study import SHUFFLED, study
-from satlens.verdicts import FAILS, HOLDS
+from satlens.verdicts import FAILS, HOLDS, UNKNOWN
 
 LAYERS = 8
 
@@ -147,6 +147,13 @@ def test_under_a_true_null_p_is_uniform_and_intervals_cover_nothing():
         verdicts.append(found.verdict)
     assert 0.3 < np.mean(p) < 0.7 and np.mean(np.array(p) <= 0.1) <= 0.3
     assert verdicts.count(HOLDS) <= 2
+
+
+def test_depths_that_are_all_alike_have_nothing_to_tell():
+    _, doc, x, prompt = data()
+    found = assess(x, np.full(len(x), 3.0), doc, prompt, **HOW)
+    assert np.isnan(found.r2.value) and np.isnan(found.p) and found.verdict == UNKNOWN
+    assert found.to_dict()["null_r2"] == {"mean": None, "most": None, "p": None}
 
 
 def test_no_document_is_on_both_sides():

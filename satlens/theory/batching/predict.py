@@ -26,7 +26,7 @@ from sklearn.linear_model import RidgeCV
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
 from satlens.models.wrap import wrap
-from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
+from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document, finite
 from satlens.significance import permutation_p
 from satlens.verdicts import rule
 
@@ -141,7 +141,8 @@ class PredictionReport:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON, without the predictions."""
         names = ("r2", "rho", "length_r2", "length_rho", "beyond")
-        null = {"mean": float(self.null_r2.mean()), "most": float(self.null_r2.max()), "p": self.p}
+        null = {"mean": self.null_r2.mean(), "most": self.null_r2.max(), "p": self.p}
+        null = {name: finite(float(value)) for name, value in null.items()}
         return {
             **{name: getattr(self, name).to_dict() for name in names}, "null_r2": null,
             "verdict": self.verdict, "why": self.why, "settings": self.settings,
@@ -173,6 +174,8 @@ def assess(
     """
     states, y = _checked(states, y)
     doc, prompt = np.asarray(doc), np.asarray(prompt, float)
+    if shuffles < 1:
+        raise InputError(f"shuffles must be 1 or more, got {shuffles}.")
     for name, values in (("doc", doc), ("prompt", prompt)):
         if values.shape != y.shape:
             raise InputError(f"{name} must have one entry a request, {len(y)}; got {values.shape}.")
@@ -192,8 +195,13 @@ def assess(
                 "shuffles": shuffles, "margin": margin, **how}  # fmt: skip
     return PredictionReport(
         predicted, made[0], rho[0], made[1], rho[1], made[2], null,
-        permutation_p(float(made.value[0]), null, "greater"), found, why, settings,
+        _p(float(made.value[0]), null), found, why, settings,
     )  # fmt: skip
+
+
+def _p(r2: float, null: ndarray) -> float:
+    """NaN where all are alike, and there is nothing to tell."""
+    return float("nan") if np.isnan(r2) else permutation_p(r2, null, "greater")
 
 
 @dataclass(frozen=True)
