@@ -33,7 +33,8 @@ def peers(record: dict[str, Any]) -> str:
         heads.append("differing slots")
     if memory:
         heads += ["peak memory, MiB", "built once, MiB"]
-    lines = [f"## {heading(record['case'])}", "", sentence(record), ""]
+    where = record["machine"]["cpu"]
+    lines = [f"## {heading(record['case'])}, on {where}", "", sentence(record), ""]
     lines += [f"| | {' | '.join(heads)} |", f"| :-- |{' --: |' * len(heads)}"]
     for name, title in record["titles"].items():
         cells = _cells(name, record)
