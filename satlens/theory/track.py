@@ -85,6 +85,11 @@ def track(
         "margin": margin,
     }  # fmt: skip
     check_settings(settings)
+    if isinstance(checkpoints, str | torch.nn.Module) or not isinstance(checkpoints, Iterable):
+        raise InputError(
+            f"track takes pairs of a step and a model; got one {type(checkpoints).__name__}. Write "
+            "[(step, model), ...]."
+        )
     if isinstance(checkpoints, Sequence):
         check_list(checkpoints)
     kept = None if folder is None else TrackFolder(Path(folder))

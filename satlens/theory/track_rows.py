@@ -8,14 +8,15 @@ Each file appears whole or not at all, so that a stopped run goes on with the ro
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from satlens.errors import InputError, OutputError
+from satlens.errors import InputError, OutputError, SatlensError
 from satlens.files import write_whole
 from satlens.models import Batches
 from satlens.resampling import LEVEL, Estimate
@@ -127,10 +128,10 @@ class Track:
             InputError: no such file, or a file of another kind.
         """
         said = read_json(Path(path), "give what Track.save wrote")
-        seed = said["settings"]["seed"]
-        return Track(
-            tuple(Checkpoint.from_dict(row, seed) for row in said["rows"]), said["settings"]
-        )
+        with changed(Path(path)):
+            seed = said["settings"]["seed"]
+            rows = tuple(Checkpoint.from_dict(row, seed) for row in said["rows"])
+            return Track(rows, said["settings"])
 
 
 def _row(one: Checkpoint) -> dict[str, Any]:
@@ -170,7 +171,8 @@ class TrackFolder:
                 file, json.dumps({"form": FORM, "settings": dict(settings)}, indent=1) + "\n"
             )
             return
-        there = read_json(file, "give another folder")["settings"]
+        with changed(file):
+            there = dict(read_json(file, "give another folder")["settings"])
         odd = [
             f"{name} is {there.get(name)!r} there and {settings.get(name)!r} here"
             for name in {**there, **settings} if there.get(name) != settings.get(name)
@@ -190,12 +192,14 @@ class TrackFolder:
         if not file.is_file():
             return None
         said = read_json(file, "remove it to measure the step again")
-        if said["row"]["weights_sha256"] != weights:
+        with changed(file):
+            row = Checkpoint.from_dict(said["row"], said["seed"])
+        if row.weights_sha256 != weights:
             raise OutputError(
-                f"{file} is of other weights ({said['row']['weights_sha256'][:12]}..) than the checkpoint of "
-                f"step {step} ({weights[:12]}..). Give another folder."
+                f"{file} is of other weights ({row.weights_sha256[:12]}..) than the checkpoint of step "
+                f"{step} ({weights[:12]}..). Give another folder."
             )
-        return Checkpoint.from_dict(said["row"], said["seed"])
+        return row
 
     def write(self, row: Checkpoint) -> None:
         """Keep a row."""
@@ -219,6 +223,19 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     if not isinstance(said, dict) or said.get("form") != FORM:
         raise InputError(f"{path} is no file of satlens.theory.track; {advice}.")
     return said
+
+
+@contextmanager
+def changed(path: Path) -> Iterator[None]:
+    """Entries that are missing or of another kind, said as what they mean."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, SatlensError):
+            raise
+        raise InputError(
+            f"{path} was changed after it was written ({error!r}). Remove it to measure again."
+        ) from error
 
 
 def corpus_sha256(batches: Batches) -> str:

@@ -140,6 +140,8 @@ def test_a_folder_is_of_one_run(models, tmp_path):
         ([(-1, "x")], "whole number from 0 on, got -1"),
         ([("late", "x")], "whole number from 0 on, got 'late'"),
         (["x"], "pair .step, model or folder.; got str"),
+        (None, "pairs of a step and a model; got one NoneType"),
+        ("runs/step10", "pairs of a step and a model; got one str"),
         ([(0, "/no/such/place")], "step 0, /no/such/place, does not exist"),
     ],
 )
@@ -217,6 +219,11 @@ def test_saved_and_read_again(straight, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps({"form": "cake"}))
     with pytest.raises(InputError, match="no file of satlens.theory.track"):
         Track.load(tmp_path / "other.json")
+    said = json.loads((tmp_path / "track.json").read_text())
+    del said["rows"][1]["loss"]
+    (tmp_path / "track.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match="changed after it was written .KeyError..loss"):
+        Track.load(tmp_path / "track.json")
 
 
 def test_snapshots_of_a_training_run(tmp_path):

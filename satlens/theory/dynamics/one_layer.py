@@ -29,7 +29,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
-from satlens.errors import InputError
+from satlens.errors import InputError, NumericsError
 from satlens.theory.dynamics.sequences import Sequences
 
 STARTS = ("uniform", "zero")
@@ -151,6 +151,7 @@ def train_one_layer(
 
     Raises:
         InputError: rates that are no pairs of positive numbers, or other unusable settings.
+        NumericsError: rates so large that numbers overflow.
 
     Example:
         >>> found = train_one_layer(Sequences(), [(1.0, 1.0), (1.0, 5.0)], steps=20)
@@ -170,6 +171,11 @@ def train_one_layer(
         before = layer.attention.clone()
         update(layer, grads, both, momentum)
         record.take(step, loss, (layer.attention - before).flatten(1).norm(dim=1), layer)
+    bad = pairs[~torch.isfinite(record.loss + record.speed).all(1).numpy()]
+    if len(bad):
+        raise NumericsError(
+            f"Training gives NaN or infinite numbers under (eta_Z, ratio) = {bad.tolist()}: lower the rates."
+        )
     settings = {
         "sequences": sequences.to_dict(), "steps": steps, "batch": batch, "momentum": momentum,
         "start": start, "seed": seed,

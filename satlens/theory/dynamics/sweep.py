@@ -103,12 +103,16 @@ class RateSweep:
             ) from error
         if not isinstance(said, dict) or said.get("form") != FORM:
             raise InputError(f"{path} holds no sweep of rates: give what RateSweep.save wrote.")
-        values, curves = ({name: np.array(rows, dtype=float) for name, rows in said[part].items()}
-                          for part in ("values", "curves"))  # fmt: skip
-        values["freeze"][np.isnan(values["freeze"])] = np.inf
-        return RateSweep(
-            np.array(said["rates"]), values, curves, np.array(said["at"]), said["settings"]
-        )
+        try:
+            values, curves = ({name: np.array(rows, dtype=float) for name, rows in said[part].items()}
+                              for part in ("values", "curves"))  # fmt: skip
+            values["freeze"][np.isnan(values["freeze"])] = np.inf
+            rates, at = np.array(said["rates"]), np.array(said["at"])
+            return RateSweep(rates, values, curves, at, said["settings"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path} was changed after it was written ({error!r}): sweep again."
+            ) from error
 
 
 def sweep_rates(

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satlens.errors import InputError
+from satlens.errors import InputError, NumericsError
 from satlens.theory.dynamics import Sequences, train_one_layer
 from satlens.theory.dynamics.one_layer import Layer, gradients
 from tests.theory.dynamics.reference import plain_gradients, plain_loss
@@ -134,3 +134,10 @@ def test_what_attention_leaves_and_when():
 def test_unusable_settings_are_refused(bad, words):
     with pytest.raises(InputError, match=words):
         train_one_layer(Sequences(), **{"rates": [(1.0, 1.0)], **bad})
+
+
+def test_rates_that_overflow_are_refused():
+    with pytest.raises(
+        NumericsError, match=r"NaN or infinite .* \[\[1e\+200, 1e\+100\]\]: lower the rates"
+    ):
+        train_one_layer(Sequences(), [(1.0, 1.0), (1e200, 1e100)], steps=8)

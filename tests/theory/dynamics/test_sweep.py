@@ -1,6 +1,7 @@
 """Planted effects are found, a true null is not; claims on rates are judged on curves with known answers."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -137,6 +138,11 @@ def test_saved_and_read_again(planted, tmp_path):
     (tmp_path / "other.json").write_text("[1]")
     with pytest.raises(InputError, match="holds no sweep of rates"):
         RateSweep.load(tmp_path / "other.json")
+    said = json.loads((tmp_path / "sweep.json").read_text())
+    del said["values"]["freeze"]
+    (tmp_path / "sweep.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match="was changed after it was written"):
+        RateSweep.load(tmp_path / "sweep.json")
     with pytest.raises(InputError, match="Cannot read"):
         RateSweep.load(tmp_path / "none.json")
 
