@@ -10,7 +10,7 @@ import numpy as np
 
 from satlens.resampling import Estimate
 from satlens.theory import RateSweep, Track, judge_sweep
-from satlens.theory.dynamics.claims import over_rates
+from satlens.theory.dynamics import Claim
 
 COLOURS = ("#4477aa", "#228833", "#ccbb44", "#ee6677")
 
@@ -46,23 +46,29 @@ def freezes(sweep: RateSweep) -> str:
     return table(head, rows)
 
 
-def verdicts(sweep: RateSweep, null: RateSweep) -> str:
-    """How many rates each claim holds under, and over all rates its effect."""
-    claims = judge_sweep(sweep, null)
-    rows = []
-    for statement in dict.fromkeys(one.statement for one in claims):
-        own = [one for one in claims if one.statement == statement]
-        words = [one.verdict for one in own]
-        values = [one.effect.value for one in own]
-        counts = ", ".join(f"{w} {words.count(w)}" for w in dict.fromkeys(words))
-        known = [value for value in values if np.isfinite(value)]
-        if len(own) == 1:
-            said = [words[0], span(own[0].effect, 3, sign=True)]
-        else:
-            ends = f"{min(known):+.3f} .. {max(known):+.3f}" if known else "-"
-            said = [counts, ends]
-        rows.append([statement, *said])
-    return table(["claim", "verdicts (number of rates)", "effect"], rows)
+def verdicts(folder: Path) -> str:
+    """How many rates each claim holds under, and over all rates its effect, for both kinds of training."""
+    said = []
+    for name in ("theory", "published_3"):
+        pair = [RateSweep.load(folder / f"{name}{end}.json") for end in ("", "_shuffled")]
+        claims = judge_sweep(*pair)
+        own = {statement: [one for one in claims if one.statement == statement]
+               for statement in dict.fromkeys(one.statement for one in claims)}  # fmt: skip
+        said.append({statement: verdict_cells(found) for statement, found in own.items()})
+    rows = [[statement, *cells, *said[1][statement]] for statement, cells in said[0].items()]
+    return table(
+        ["claim", "plain steps from zero", "effect", "as published, 3 queries", "effect"], rows
+    )
+
+
+def verdict_cells(found: list[Claim]) -> list[str]:
+    """The verdicts on one claim, counted, and the effect or the range of effects."""
+    if len(found) == 1:
+        return [found[0].verdict, span(found[0].effect, 3, sign=True)]
+    words = [one.verdict for one in found]
+    values = [one.effect.value for one in found if np.isfinite(one.effect.value)]
+    counts = ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
+    return [counts, f"{min(values):+.3f} .. {max(values):+.3f}" if values else "-"]
 
 
 def entropies(folder: Path) -> str:
@@ -76,15 +82,6 @@ def entropies(folder: Path) -> str:
             rows.append([f"{queries} / {2 * queries}", f"{eta_z:g}", *cells])
     ratios = [f"ratio {ratio:g}" for ratio in np.unique(sweep.rates[:, 1])]
     return table(["queries / next tokens", "eta_Z", *ratios], rows)
-
-
-def powers_of_rates(folder: Path) -> str:
-    """The claims over all rates, sweep by sweep."""
-    rows = []
-    for name in ("theory", *(f"published_{queries}" for queries in (1, 3, 5))):
-        for one in over_rates(RateSweep.load(folder / f"{name}.json")):
-            rows.append([name, one.statement, one.verdict, span(one.effect, 3, sign=True)])
-    return table(["sweep", "claim", "verdict", "effect"], rows)
 
 
 def checkpoints(track: Track) -> str:
@@ -107,15 +104,10 @@ def checkpoints(track: Track) -> str:
 
 def tables(folder: Path) -> list[str]:
     """Every table of the page, in its order."""
-    found = []
-    for name in ("theory", "published_3"):
-        sweep = RateSweep.load(folder / f"{name}.json")
-        null = RateSweep.load(folder / f"{name}_shuffled.json")
-        found += [f"{name}", freezes(sweep), verdicts(sweep, null)]
-    found += [entropies(folder), powers_of_rates(folder)]
-    if (folder / "track.json").exists():
-        found.append(checkpoints(Track.load(folder / "track.json")))
-    return found
+    return [
+        verdicts(folder), freezes(RateSweep.load(folder / "theory.json")), entropies(folder),
+        checkpoints(Track.load(folder / "track.json")),
+    ]  # fmt: skip
 
 
 def draw(folder: Path) -> None:

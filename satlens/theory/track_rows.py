@@ -165,11 +165,10 @@ class TrackFolder:
         Raises:
             OutputError: the folder holds a run of other settings.
         """
+        settings = {**settings, "satlens": __version__}
         file = self.path / "track.json"
         if not file.is_file():
-            write_whole(
-                file, json.dumps({"form": FORM, "settings": dict(settings)}, indent=1) + "\n"
-            )
+            write_whole(file, json.dumps({"form": FORM, "settings": settings}, indent=1) + "\n")
             return
         with changed(file):
             there = dict(read_json(file, "give another folder")["settings"])

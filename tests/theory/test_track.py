@@ -116,13 +116,16 @@ def test_a_stopped_run_goes_on(models, straight, tmp_path):
     assert kept.items() < after.items()
 
 
-def test_a_folder_is_of_one_run(models, tmp_path):
+def test_a_folder_is_of_one_run(models, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     track([(0, models[0])], documents(), folder=folder, **SMALL)
     with pytest.raises(OutputError, match="other settings: draws is 2 there and 3 here"):
         track([(0, models[0])], documents(), folder=folder, **{**SMALL, "draws": 3})
     with pytest.raises(OutputError, match="other settings: corpus_sha256"):
         track([(0, models[0])], documents(seed=1), folder=folder, **SMALL)
+    with monkeypatch.context() as other, pytest.raises(OutputError, match="settings: satlens is"):
+        other.setattr("satlens.theory.track_rows.__version__", "0.0")
+        track([(0, models[0])], documents(), folder=folder, **SMALL)
     with pytest.raises(OutputError, match="is of other weights"):
         track([(0, models[1])], documents(), folder=folder, **SMALL)
     (tmp_path / "full").mkdir()
