@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,8 +108,7 @@ def test_equal_depths_and_equal_lengths_give_every_order_the_same(case):
         [requests.n_layers] * len(requests), requests.n_layers, arrival=requests.arrival
     )
     same = same.predicted(np.ones(len(same)), np.full(len(same), 3.0))
-    machine = Machine(machine.clock, 20, machine.rows, 5)
-    machine = machine.looking(0.0)
+    machine = Machine(replace(machine.clock, looking=0.0), 20, machine.rows, 5)
     found = [
         simulate(same, Scheduler("one", order, "most", scheduler.continuous, knows), machine)
         for order in ORDERS

@@ -20,7 +20,7 @@ A position holds keys and values of ALL L blocks, whatever it left after: `satle
 for every block when a batch begins. So memory is counted in positions, each ``2 L kv_heads d_head`` numbers.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -163,10 +163,6 @@ class Machine:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name} must be a whole number, 1 or more; got {value!r}.")
-
-    def looking(self, at: float) -> "Machine":
-        """The same with another cost of a look."""
-        return replace(self, clock=replace(self.clock, looking=at))
 
 
 def position_bytes(model: Any) -> int:

@@ -3,8 +3,9 @@
     seconds of a batch = c_0 steps + c_1 sum of the deepest blocks + c_2 sum of all rows' blocks + c_3 prompt
 
 The four numbers, none below 0, are fitted to batches of other compositions (least squares of relative errors)
-and make a `Clock`; so what is compared is what the order of the requests does, not how fast the machine is.
-Seconds are CPU time, of one thread where torch runs on one. The orders take turns in every round.
+that run in the same rounds, and make a `Clock`; so what is compared is what the order of the requests does,
+not how fast the machine is. Seconds are CPU time, of one thread where torch runs on one. All take turns batch
+by batch.
 """
 
 import gc
@@ -60,45 +61,58 @@ def time_orders(
     policy: Any,
     requests: Requests,
     schedulers: Sequence[Scheduler],
-    clock: Clock,
+    fitting: Sequence[Batch],
     *,
     rows: int = 8,
     rounds: int = 3,
-) -> Mapping[str, Timed]:
-    """Run the batches that each scheduler makes, in turns.
+) -> tuple[Mapping[str, Timed], Clock]:
+    """Run the batches that each scheduler makes, and those that the clock is fitted to, in turns.
 
     Args:
         prompts: of the requests, in their order. policy: the one whose exits the requests have.
-        clock: from `fit_clock`.
+        fitting: other batches of the same requests, 4 or more, of different sizes.
         rows: of a batch.
 
+    Returns:
+        What each order took, by name of its scheduler; and the clock.
+
     Raises:
-        InputError: another number of prompts than of requests, no rounds, what `generate` refuses.
+        InputError: another number of prompts than of requests, too few batches to fit to, no rounds, what
+            `generate` refuses.
     """
-    if len(prompts) != len(requests) or rounds < 1:
+    if len(prompts) != len(requests) or rounds < 1 or len(fitting) < 4:
         raise InputError(
-            f"There are {len(requests)} requests and {len(prompts)} prompts, and {rounds} rounds to run; "
-            "give one prompt a request, and a round or more."
+            f"There are {len(requests)} requests and {len(prompts)} prompts, {len(fitting)} batches to fit "
+            f"to and {rounds} rounds to run; give one prompt a request, 4 batches or more, a round or more."
         )
-    model = wrap(model)
-    served = {one.name: served_whole(requests, one, clock, rows) for one in schedulers}
+    model, none = wrap(model), np.zeros(requests.n_layers)
+    still = Clock(
+        none, none, none, none, 0.0, 0.0
+    )  # who runs with whom does not depend on the time it takes
+    plans = [served_whole(requests, one, still, rows).batches for one in schedulers]
+    plans.append(tuple(fitting))
+    seconds = [np.zeros((rounds, len(plan))) for plan in plans]
     most = int(requests.length.max())
-    seconds: dict[str, list[float]] = {name: [] for name in served}
-    for _ in range(rounds):
-        for name, one in served.items():
-            spent = [run_batch(model, prompts, own, policy, most) for own in one.batches]
-            seconds[name].append(sum(spent))
+    run_batch(model, prompts, fitting[0], policy, 2)  # what is built once
+    for number in range(rounds):
+        gc.collect()
+        for place in range(max(map(len, plans))):
+            for plan, spent in zip(plans, seconds, strict=True):
+                if place < len(plan):
+                    spent[number, place] = run_batch(model, prompts, plan[place], policy, most)
+    counted = np.stack([counts(requests, own) for own in fitting])
+    clock = fit_clock(counted, np.median(seconds[-1], axis=0), requests.n_layers)
+    made = [served_whole(requests, one, clock, rows) for one in schedulers]
     return {
-        name: Timed(one.batches, np.array(seconds[name]), one.seconds, one.wasted)
-        for name, one in served.items()
-    }
+        one.name: Timed(plan, spent.sum(1), served.seconds, served.wasted)
+        for one, plan, spent, served in zip(schedulers, plans, seconds, made, strict=False)
+    }, clock
 
 
 def run_batch(
     model: Any, prompts: Sequence[Any], batch: Sequence[int], policy: Any, most: int
 ) -> float:
     """CPU seconds of these prompts together, up to ``most`` tokens each."""
-    gc.collect()
     began = time.process_time()
     generate(model, [prompts[i] for i in batch], policy, max_new_tokens=most, batch_size=len(batch))
     return time.process_time() - began
