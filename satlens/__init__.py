@@ -1,6 +1,6 @@
 """From which layer on does the model know? Top-k saturation for TransformerLens models."""
 
-from satlens import exits, lenses, order, patching, probes, reranking, survey, theory
+from satlens import exits, lenses, order, patching, probes, reranking, routing, survey, theory
 from satlens.lenses import LinearShortcut, LogitLens, TunedLens
 from satlens.models import ResidualModel, load_model, untrained, wrap
 from satlens.probes import StageProbe
@@ -23,6 +23,7 @@ __all__ = [
     "patching",
     "probes",
     "reranking",
+    "routing",
     "survey",
     "theory",
     "untrained",

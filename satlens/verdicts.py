@@ -8,6 +8,8 @@ With ``[low, high]`` the interval of an effect over its strictest null or contro
     cannot be told here  anything else: the interval holds both 0 and m, or there is no interval
 """
 
+from typing import Any
+
 import numpy as np
 
 from satlens.resampling import Estimate
@@ -39,3 +41,31 @@ def rule(estimate: Estimate, margin: float, effect: str) -> tuple[str, str]:
         UNKNOWN,
         f"The interval of {span} holds both 0 and {margin:g}: more documents would tell.",
     )
+
+
+def judged(
+    identity: str,
+    statement: str,
+    effect: tuple[str, Estimate],
+    margin: float,
+    null: str | None = None,
+    p: float = np.nan,
+) -> dict[str, Any]:
+    """One entry of "verdicts" in results.json: the statement, its effect by name, the verdict and why.
+
+    >>> effect = ("excess", Estimate(0.1, 0.05, 0.15))
+    >>> found = judged("order", "Ranks are fixed in order.", effect, 0.02, "rotated")
+    >>> found["verdict"], found["effect"], found["null"]
+    ('holds', {'name': 'excess', 'value': 0.1, 'ci': [0.05, 0.15]}, 'rotated')
+    """
+    name, estimate = effect
+    word, why = rule(estimate, margin, f"the {name}")
+    return {
+        "id": identity,
+        "statement": statement,
+        "verdict": word,
+        "effect": {"name": name, **estimate.to_dict()},
+        "p": float(p) if np.isfinite(p) else None,
+        "why": why,
+        "null": null,
+    }

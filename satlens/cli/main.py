@@ -14,6 +14,7 @@ from satlens.cli.exits import exits
 from satlens.cli.patch import patch
 from satlens.cli.probe import probe
 from satlens.cli.rerank import rerank
+from satlens.cli.route import route
 from satlens.cli.shortcut import shortcut
 from satlens.cli.survey import survey
 from satlens.errors import SatlensError
@@ -29,6 +30,7 @@ VERBS = {
     "exits": exits,
     "rerank": rerank,
     "depth": depth,
+    "route": route,
     "survey": survey,
     "detect": detect,
     "compare": compare,

@@ -24,6 +24,7 @@ from satlens.report.palette import CELLS, INK, LINES, rank_colors
 from satlens.report.patch import section as patch_section
 from satlens.report.probe import section as probe_section
 from satlens.report.rerank import section as rerank_section
+from satlens.report.route import section as route_section
 from satlens.report.shortcut import section as shortcut_section
 from satlens.report.validate import VERBS, plain, verb_of
 from satlens.report.words import count, estimate, known, null_name, number, p_value
@@ -31,7 +32,7 @@ from satlens.report.words import count, estimate, known, null_name, number, p_va
 SECTIONS: dict[str, ModuleType] = {
     "audit": audit_section, "probe": probe_section, "patch": patch_section,
     "shortcut": shortcut_section, "exits": exits_section, "rerank": rerank_section,
-    "depth": depth_section,
+    "depth": depth_section, "route": route_section,
 }  # fmt: skip
 """What the page says of each verb, in the order of the page."""
 

@@ -32,7 +32,7 @@ _SILENT = {"$schema", "$defs", "title", "description"}
 
 VERBS = {
     f"satlens.{verb}/1": verb
-    for verb in ("audit", "probe", "patch", "shortcut", "exits", "rerank", "depth")
+    for verb in ("audit", "probe", "patch", "shortcut", "exits", "rerank", "depth", "route")
 }
 """The verb of the command line that writes each form, in the order of the page."""
 

@@ -125,7 +125,11 @@ VARIANT_MEANING = {
     "saturation": "the same with the position's own saturation layers",
 }
 
+ROUTE_NULL_NAMES = {**NULL_NAMES, "random": "skipping at random", "early_exit": "early exit"}
+"""What routers are held against, with the words for each."""
+
 _NAMES_BY_VERDICT = {
+    "router": ROUTE_NULL_NAMES,
     "early_rank_right": RERANK_NULL_NAMES,
     "reranking": VARIANT_NAMES,
     "stage_decodable": CONTROL_NAMES,

@@ -27,7 +27,7 @@ from satlens.reranking.folds import FOLDS
 from satlens.reranking.nulls import NullGains, null_gains
 from satlens.reranking.tokens import NextTokens
 from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document
-from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN, rule
+from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN, judged
 
 MARGIN = 0.01
 """Of the gain: 1 of 100 positions for each standard deviation of how early."""
@@ -193,13 +193,13 @@ def evaluate(
 
 def verdicts(first: EarlyRank, nulls: NullGains, reranked: Reranked) -> list[dict[str, Any]]:
     """On the claim, beyond converging, as published, and on the reranker's loss and accuracy."""
-    main = _verdict(
+    main = judged(
         "early_rank_right",
         "Where top-1 is wrong, rank 2 is right more often when it was fixed early, given what the final "
         "output says.",
         ("gain of rank 2 over shuffled layers", nulls.shuffled), MARGIN, "shuffled", first.adjusted.p,
     )  # fmt: skip
-    beyond = _verdict(
+    beyond = judged(
         "early_rank_right_beyond_converging",
         "An early rank 2 is right more often, beyond what any path into the same final state, or an "
         "untrained model, gives.",
@@ -210,12 +210,12 @@ def verdicts(first: EarlyRank, nulls: NullGains, reranked: Reranked) -> list[dic
             "verdict": UNKNOWN,
             "why": "No path null could be drawn, so nothing says what converging gives.",
         }
-    loss = _verdict(
+    loss = judged(
         "reranking_lowers_loss",
         "The saturation layers lower the loss on held-out documents, beyond rank and probability.",
         ("loss saved, nats a token", reranked.loss_saved), LOSS_MARGIN, reranked.strictest["loss"],
     )  # fmt: skip
-    accuracy = _verdict(
+    accuracy = judged(
         "reranking_raises_accuracy",
         "The saturation layers raise the top-1 accuracy on held-out documents, beyond rank and "
         "probability.",
@@ -223,27 +223,6 @@ def verdicts(first: EarlyRank, nulls: NullGains, reranked: Reranked) -> list[dic
         reranked.strictest["accuracy"],
     )  # fmt: skip
     return [main, beyond, _as_published(first, main["verdict"]), loss, accuracy]
-
-
-def _verdict(
-    identity: str,
-    statement: str,
-    effect: tuple[str, Estimate],
-    margin: float,
-    null: str | None,
-    p: float = np.nan,
-) -> dict[str, Any]:
-    name, estimate = effect
-    word, why = rule(estimate, margin, f"the {name}")
-    return {
-        "id": identity,
-        "statement": statement,
-        "verdict": word,
-        "effect": {"name": name, **estimate.to_dict()},
-        "p": float(p) if np.isfinite(p) else None,
-        "why": why,
-        "null": null,
-    }
 
 
 def _as_published(first: EarlyRank, main: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ Block by block: the share that skips it, among tokens whose rank 1 is fixed befo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ from satlens.reranking.collect import next_ids, next_nats
 from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap, by_document, finite
 from satlens.routing.gates import TokenGates
 from satlens.saturation.detect import Detector
-from satlens.verdicts import rule
+from satlens.saturation.ranking import check_k
+from satlens.verdicts import judged
 
 MARGIN = 0.05
 """Equivalence margin of a correlation."""
@@ -48,7 +49,7 @@ class Tokens:
 
     Attributes:
         skip: ``[token, router]`` p in the run with hard gates.
-        layer: ``[token]`` saturation layer of rank 1, every token in every block.
+        layer: ``[token]`` saturation layer of the rank, every token in every block.
         null: by kind, ``[draw, token]`` the same along other ways.
         confounders: ``[token, 3]`` those of `CONFOUNDERS`. doc: ``[token]``.
         n_layers: L.
@@ -60,6 +61,8 @@ class Tokens:
     confounders: Float[ndarray, "token c"]
     doc: Int[ndarray, " token"]
     n_layers: int
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Why a null is not there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,7 @@ class SkipReport:
         by_block: a row a gated block: share of tokens fixed before it, and who of both kinds skips it.
         difference: share that skips among the fixed minus among the others, mean over blocks with both.
         verdicts: on the partial correlation, and on its excess over the stricter path.
-        tokens: how many.
+        tokens: how many. missing: why a null is not there.
     """
 
     correlation: Estimate
@@ -85,6 +88,7 @@ class SkipReport:
     difference: Estimate
     verdicts: Sequence[dict[str, Any]]
     tokens: int
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON."""
@@ -102,6 +106,7 @@ def skip_and_saturation(
     gates: TokenGates,
     inputs: Any,
     *,
+    rank: int = 1,
     kinds: Sequence[str] = PATH_NULLS,
     draws: int = 5,
     batch_size: int = 8,
@@ -112,7 +117,7 @@ def skip_and_saturation(
     Args:
         gates: trained, on their model, which must predict the next token.
         inputs, batch_size: as in `satlens.detect`; documents that the gates were not trained on.
-        kinds, draws: of path nulls.
+        rank: whose saturation counts. kinds, draws: of path nulls.
 
     Raises:
         InputError: unusable inputs, fewer than two tokens with a next one.
@@ -126,13 +131,14 @@ def skip_and_saturation(
         >>> len(found.by_block), found.tokens > 10
         (15, True)
     """
-    return report(collect(gates, inputs, kinds, draws, batch_size, seed), seed=seed)
+    return report(collect(gates, inputs, rank, kinds, draws, batch_size, seed), seed=seed)
 
 
 @torch.no_grad()
 def collect(
     gates: TokenGates,
     inputs: Any,
+    rank: int = 1,
     kinds: Sequence[str] = PATH_NULLS,
     draws: int = 5,
     batch_size: int = 8,
@@ -146,6 +152,7 @@ def collect(
         )
     if model.host.training:
         raise ModelError(f"{model.name} is in training mode. Call model.eval() first.")
+    check_k(rank, model.n_outputs)
     batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
     finder = Detector(model)
     nulls = EachNull(LogitLens(model), kinds=kinds, draws=draws, seed=seed)
@@ -156,7 +163,7 @@ def collect(
         if not here.any():
             continue
         states = model.states(batch)
-        events = finder.events(states, 1)
+        events = finder.events(states, rank)
         rows = torch.from_numpy(here).to(states.resid.device)
         nulls.update(states.resid[:, rows], events[here])
         nats = next_nats(states, following).cpu().numpy()[here]
@@ -164,7 +171,7 @@ def collect(
             model.forward(batch)
         skip = run.skip[:, batch.real.to(run.skip.device)].T.cpu().numpy()[here]
         ids, pos = events.input[here], events.pos[here]
-        kept.append((skip, events.layer[here, 0], ids, nats, pos, events.doc[here]))
+        kept.append((skip, events.layer[here, rank - 1], ids, nats, pos, events.doc[here]))
     if sum(len(one[0]) for one in kept) < 2:
         raise InputError(
             "Fewer than two tokens have a next one: nothing to correlate. Give longer texts."
@@ -174,8 +181,8 @@ def collect(
     _, place, counts = np.unique(ids, return_inverse=True, return_counts=True)
     confounders = np.stack([np.log(counts[place]), nats, pos], axis=1).astype(float)
     return Tokens(
-        skip[order], layer[order], {kind: one.layer[..., 0] for kind, one in nulls.finish().items()},
-        confounders[order], doc[order], model.n_layers,
+        skip[order], layer[order], {kind: one.layer[..., rank - 1] for kind, one in nulls.finish().items()},
+        confounders[order], doc[order], model.n_layers, nulls.missing,
     )  # fmt: skip
 
 
@@ -203,7 +210,15 @@ def report(
     table, sums = _by_block(tokens)
     difference = bootstrap(sums, _mean_difference, **settings)[0]
     return SkipReport(
-        raw, found[0], null, excess, table, difference, _verdicts(found[0], excess), len(x)
+        raw,
+        found[0],
+        null,
+        excess,
+        table,
+        difference,
+        _verdicts(found[0], excess),
+        len(x),
+        tokens.missing,
     )
 
 
@@ -275,27 +290,17 @@ def _mean_difference(s: Float[ndarray, "... m"]) -> Float[ndarray, "... 1"]:
 
 
 def _verdicts(partial: Estimate, excess: Mapping[str, Estimate]) -> list[dict[str, Any]]:
-    said = [_verdict(
+    said = [judged(
         "router_skips_the_fixed",
         "The router skips tokens whose answer is fixed, given their frequency, loss and position.",
-        "partial rank correlation of skipping and blocks left", partial, None,
+        ("partial rank correlation of skipping and blocks left", partial), MARGIN,
     )]  # fmt: skip
     known = {kind: one for kind, one in excess.items() if np.isfinite(one.value)}
     if known:
         strictest = min(known, key=lambda kind: known[kind].value)
-        said.append(_verdict(
+        said.append(judged(
             "router_skips_the_fixed_beyond_converging",
             "It does so beyond what a path into the same end explains.",
-            "partial correlation over the stricter path", known[strictest], strictest,
+            ("partial correlation over the stricter path", known[strictest]), MARGIN, strictest,
         ))  # fmt: skip
     return said
-
-
-def _verdict(
-    identity: str, statement: str, name: str, effect: Estimate, null: str | None
-) -> dict[str, Any]:
-    word, why = rule(effect, MARGIN, f"the {name}")
-    return {
-        "id": identity, "statement": statement, "verdict": word,
-        "effect": {"name": name, **effect.to_dict()}, "p": None, "why": why, "null": null,
-    }  # fmt: skip

@@ -7,6 +7,7 @@ from satlens.runs.folder import write_report
 from satlens.runs.patch import run_patch
 from satlens.runs.probe import run_probe
 from satlens.runs.rerank import run_rerank
+from satlens.runs.route import run_route
 from satlens.runs.settings import (
     AuditSettings,
     DepthSettings,
@@ -14,6 +15,7 @@ from satlens.runs.settings import (
     PatchSettings,
     ProbeSettings,
     RerankSettings,
+    RouteSettings,
     RunSettings,
     ShortcutSettings,
 )
@@ -26,6 +28,7 @@ __all__ = [
     "PatchSettings",
     "ProbeSettings",
     "RerankSettings",
+    "RouteSettings",
     "RunSettings",
     "ShortcutSettings",
     "run_audit",
@@ -34,6 +37,7 @@ __all__ = [
     "run_patch",
     "run_probe",
     "run_rerank",
+    "run_route",
     "run_shortcut",
     "write_report",
 ]

@@ -24,6 +24,7 @@ from satlens.probes.sampling import PER_CELL
 from satlens.probes.states import MIN_STATES
 from satlens.reranking.adjusted import SHUFFLES
 from satlens.reranking.collect import NULL_TOKENS
+from satlens.routing.study import PENALTIES, RATE, STEPS
 from satlens.survey.corpus import BUNDLED, SEPARATOR
 from satlens.theory.depth.summary import NULL_DRAWS as DEPTH_DRAWS
 
@@ -295,6 +296,31 @@ class DepthSettings(AnyKindSettings):
 
     draws: int = DEPTH_DRAWS
     untrained_seeds: int = 1
+
+
+@dataclass(frozen=True)
+class RouteSettings(RunSettings):
+    """Everything that decides what a route run finds (see `satlens.routing.report`).
+
+    Attributes:
+        penalties: lambdas; the verdicts are taken on the first.
+        steps, lr: of each training. train_seeds: trainings of each lambda.
+        test_share: share of the documents that the gates are judged on, and never trained on.
+        draws: of each path null. k: the rank whose saturation skipping is held against.
+    """
+
+    verb: ClassVar[str] = "route"
+    takes: ClassVar[tuple[str, ...]] = ("text",)
+    why: ClassVar[str] = "gates are trained on the next token of a text"
+    least: ClassVar[dict[str, int]] = {"k": 1, "steps": 1, "train_seeds": 1, "draws": 1}
+
+    k: int = 1
+    penalties: tuple[float, ...] = PENALTIES
+    steps: int = STEPS
+    lr: float = RATE
+    train_seeds: int = 1
+    test_share: float = 0.4
+    draws: int = DEPTH_DRAWS
 
 
 def _choices(wanted: Any) -> tuple[Any, ...]:

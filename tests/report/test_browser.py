@@ -10,6 +10,7 @@ from tests.report.example_depth import make_depth
 from tests.report.example_exits import make_exits
 from tests.report.example_parts import make_patch, make_probe
 from tests.report.example_rerank import make_rerank
+from tests.report.example_route import make_route
 from tests.report.example_shortcut import make_shortcut
 
 pytestmark = pytest.mark.browser
@@ -29,7 +30,7 @@ def whole(tmp_path_factory):
     """A page of every part."""
     path = tmp_path_factory.mktemp("whole") / "report.html"
     parts = [make_results(), make_probe(), make_patch(offsets=range(-5, 6)), make_shortcut(),
-             make_exits(), make_rerank(), make_depth()]  # fmt: skip
+             make_exits(), make_rerank(), make_depth(), make_route()]  # fmt: skip
     return write_page(parts, make_heatmap(docs=2), path)
 
 

@@ -15,6 +15,7 @@ from satlens.runs import (
     PatchSettings,
     ProbeSettings,
     RerankSettings,
+    RouteSettings,
     ShortcutSettings,
     write_report,
 )
@@ -24,15 +25,16 @@ from tests.report.example_depth import make_depth
 from tests.report.example_exits import make_exits
 from tests.report.example_parts import make_patch, make_probe
 from tests.report.example_rerank import make_rerank
+from tests.report.example_route import make_route
 from tests.report.example_shortcut import make_shortcut
 
 ASKED = {
     "audit": AuditSettings("tiny"), "probe": ProbeSettings("tiny"), "patch": PatchSettings("tiny"),
     "shortcut": ShortcutSettings("tiny"), "exits": ExitsSettings("tiny"), "rerank": RerankSettings("tiny"),
-    "depth": DepthSettings("tiny"),
+    "depth": DepthSettings("tiny"), "route": RouteSettings("tiny"),
 }  # fmt: skip
 MAKE = {"audit": make_results, "probe": make_probe, "patch": make_patch, "shortcut": make_shortcut,
-        "exits": make_exits, "rerank": make_rerank, "depth": make_depth}  # fmt: skip
+        "exits": make_exits, "rerank": make_rerank, "depth": make_depth, "route": make_route}  # fmt: skip
 OTHER = {"name": "big", "weights_sha256": "99" * 32}
 
 
@@ -66,7 +68,7 @@ ORDERS = [
     ("audit",), ("probe",), ("patch", "audit"), ("probe", "patch"), ("audit", "probe", "patch"),
     ("patch", "probe", "audit"), ("rerank", "audit"), ("rerank",),
     ("audit", "shortcut", "rerank"), ("shortcut",),
-    ("exits",), ("audit", "exits", "rerank"), ("depth",), ("audit", "depth"),
+    ("exits",), ("audit", "exits", "rerank"), ("depth",), ("audit", "depth"), ("route", "depth"),
 ]  # fmt: skip
 
 

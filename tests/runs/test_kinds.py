@@ -20,6 +20,7 @@ from satlens.runs import (
     PatchSettings,
     ProbeSettings,
     RerankSettings,
+    RouteSettings,
     ShortcutSettings,
     run_audit,
     run_depth,
@@ -27,6 +28,7 @@ from satlens.runs import (
     run_patch,
     run_probe,
     run_rerank,
+    run_route,
     run_shortcut,
 )
 from satlens.runs.corpora import KINDS as CORPORA
@@ -47,6 +49,7 @@ ASKED = {
     "exits": (run_exits, ExitsSettings,
               dict(points=2, fit_tokens=40, min_states=3, per_cell=20, untrained_seeds=0)),
     "rerank": (run_rerank, RerankSettings, dict(folds=2, draws=1, null_tokens=40, shuffles=9)),
+    "route": (run_route, RouteSettings, dict(steps=1, penalties=(0.3,), draws=1)),
     "depth": (run_depth, DepthSettings, dict(draws=1)),
 }  # fmt: skip
 FOR_ALL = ("audit", "probe", "patch", "shortcut", "depth")
@@ -118,7 +121,7 @@ def test_exits_of_an_encoder_decoder(given, tmp_path):
 
 @pytest.mark.parametrize(
     ("verb", "kind"),
-    [(verb, kind) for verb in ("exits", "rerank") for kind in KINDS
+    [(verb, kind) for verb in ("exits", "rerank", "route") for kind in KINDS
      if kind not in ASKED[verb][1].takes],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_at_once(given, verb, kind, tmp_path, capsys):

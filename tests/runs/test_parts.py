@@ -25,6 +25,7 @@ from satlens.runs import (
     PatchSettings,
     ProbeSettings,
     RerankSettings,
+    RouteSettings,
     ShortcutSettings,
     run_audit,
     run_depth,
@@ -32,6 +33,7 @@ from satlens.runs import (
     run_patch,
     run_probe,
     run_rerank,
+    run_route,
     run_shortcut,
 )
 from satlens.runs.folder import place
@@ -49,6 +51,7 @@ EXITS = dict(
     max_tokens=600, points=3, fit_tokens=200, min_states=5, per_cell=30, epsilons=(0.5,), delta=0.5,
     untrained_seeds=0,
 )  # fmt: skip
+ROUTE = dict(max_tokens=600, steps=2, penalties=(0.3,), draws=1)
 DEPTH = dict(max_tokens=600, draws=2)
 RERANK = dict(max_tokens=600, folds=2, draws=1, null_tokens=100, shuffles=19)
 WRITTEN = {
@@ -60,11 +63,13 @@ WRITTEN = {
     "rerank": {"results.json", "settings.yaml", "reranker.safetensors", "reranker.json", "tokens.parquet",
                "figures"},
     "depth": {"results.json", "settings.yaml", "figures"},
+    "route": {"results.json", "settings.yaml", "gates.safetensors", "gates.json", "figures"},
 }  # fmt: skip
 KINDS = {
     "probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH),
     "shortcut": (ShortcutSettings, SHORTCUT), "exits": (ExitsSettings, EXITS),
     "rerank": (RerankSettings, RERANK), "depth": (DepthSettings, DEPTH),
+    "route": (RouteSettings, ROUTE),
 }  # fmt: skip
 
 
@@ -74,7 +79,7 @@ def asked(verb, model, corpus, **change):
 
 
 RUN = {"probe": run_probe, "patch": run_patch, "shortcut": run_shortcut, "exits": run_exits,
-       "rerank": run_rerank, "depth": run_depth}  # fmt: skip
+       "rerank": run_rerank, "depth": run_depth, "route": run_route}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,9 @@ def test_the_folder_holds_what_is_promised(runs, verb):
     out, texts = runs
     assert {path.name for path in out.iterdir()} == {"report.html", *RUN}
     assert {path.name for path in (out / verb).iterdir()} == WRITTEN[verb]
-    assert len(list((out / verb / "figures").glob("*.png"))) >= (2 if verb == "depth" else 4)
+    assert len(list((out / verb / "figures").glob("*.png"))) >= (
+        2 if verb in ("depth", "route") else 4
+    )
     jsonschema.validate(results_of(out, verb), schema(verb))
     assert texts[verb].endswith(f"The page: {out / 'report.html'}")
     assert max(map(len, texts[verb].splitlines()[:-1])) <= 100
@@ -110,6 +117,8 @@ def direct(verb, model, corpus, results):
     texts = list(read_corpus(corpus).documents[: results["corpus"]["documents"]])
     if verb == "exits":
         return direct_exits(satlens.wrap(model), texts)
+    if verb == "route":
+        return direct_route(satlens.wrap(model), texts)
     settings = dataclasses.asdict(asked(verb, "", ""))
     for name in ("model", "corpus", "max_tokens", "separator", "batch_size", "mask_share"):
         settings.pop(name, None)
@@ -118,6 +127,23 @@ def direct(verb, model, corpus, results):
     if verb == "shortcut":
         settings.pop("k")  # of the saturation layers, which a lens knows nothing of
     return modules[verb].report(model, texts, **settings)
+
+
+def direct_route(model, texts):
+    """Documents dealt by hand."""
+    own = asked("route", "", "")
+    held_out, training = satlens.lenses.split_documents(
+        model.batches(texts, 8), own.test_share, own.seed
+    )
+    return satlens.routing.report(
+        model,
+        training,
+        held_out,
+        penalties=own.penalties,
+        steps=own.steps,
+        lr=own.lr,
+        draws=own.draws,
+    )
 
 
 def direct_exits(model, texts):
@@ -237,7 +263,7 @@ def test_an_audit_joins_and_its_repetition_keeps_the_others(runs, settling, corp
     run_audit(audit, out, overwrite=True)
     page = (out / "report.html").read_text()
     assert (
-        "satlens audit · probe · patch · shortcut · exits · rerank · depth" in page
+        "satlens audit · probe · patch · shortcut · exits · rerank · depth · route" in page
         and 'id="heatmap"' in page
     )
     assert "read different texts" in page
@@ -289,6 +315,9 @@ def test_the_arguments_reach_the_run(settling, corpus, tmp_path):
         ("rerank", {"--folds": "40"}, "40 folds need at least 40 documents"),
         ("rerank", {"--C": "0"}, "C must be above 0, got 0"),
         ("depth", {"--k": "301"}, "k=301"),
+        ("route", {"--k": "301"}, "k=301"),
+        ("route", {"--steps": "0"}, "steps must be at least 1, got 0"),
+        ("route", {"--test-share": "1.5"}, "between 0 and 1, got 1.5"),
         ("depth", {"--untrained-seeds": "2"}, "untrained_seeds must be 0 or 1, got 2"),
     ],
 )

@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from satlens import lenses, patching, probes, reranking
+from satlens import lenses, patching, probes, reranking, routing
 from satlens.cli.main import VERBS
 from satlens.errors import InputError
 from satlens.runs import (
@@ -15,6 +15,7 @@ from satlens.runs import (
     PatchSettings,
     ProbeSettings,
     RerankSettings,
+    RouteSettings,
     ShortcutSettings,
 )
 from satlens.theory import depth
@@ -28,6 +29,7 @@ ASKED = [
     ShortcutSettings("tiny", ridge=0.01, rank=3, intercept=True, tuned_steps=0),
     ExitsSettings("tiny", points=4, epsilons=(0.3,), delta=0.2, test_share=0.25),
     RerankSettings("tiny", gap=3, C=0.5, null_tokens=0),
+    RouteSettings("tiny", penalties=(0.5,), steps=7, k=2),
     DepthSettings("tiny", k=1, untrained_seeds=0, mask_share=0.3),
 ]
 
@@ -79,7 +81,7 @@ def test_settings_of_another_verb_or_type_are_refused(tmp_path, kind, text, mess
 KINDS = {
     "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings,
     "shortcut": ShortcutSettings, "exits": ExitsSettings, "rerank": RerankSettings,
-    "depth": DepthSettings,
+    "depth": DepthSettings, "route": RouteSettings,
 }  # fmt: skip
 
 
@@ -94,7 +96,7 @@ def test_the_command_line_takes_every_setting_and_its_default(verb):
 
 REPORTS = [
     ("probe", probes.report), ("patch", patching.report), ("shortcut", lenses.report),
-    ("rerank", reranking.report), ("depth", depth.report),
+    ("rerank", reranking.report), ("depth", depth.report), ("route", routing.report),
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from satlens.models import Batches, untrained, wrap
 from satlens.resampling import DRAWS, LEVEL, Estimate
 from satlens.theory.depth.limits import recommended_depth, threshold_depth
 from satlens.theory.depth.spent import Spent, spent
-from satlens.verdicts import rule
+from satlens.verdicts import judged
 
 MARGIN = 0.02
 """Of the depth: 2 of 100 blocks."""
@@ -149,13 +149,4 @@ def _verdict(found: Spent) -> dict[str, Any]:
     nothing = Estimate(np.nan, np.nan, np.nan, note="no path null")
     effect = nothing if strictest is None else excess[strictest]
     name = "share of the blocks left after rank 1, over the stricter path"
-    word, why = rule(effect, MARGIN, f"the {name}")
-    return {
-        "id": "depth_left_after_the_answer",
-        "statement": STATEMENT,
-        "verdict": word,
-        "effect": {"name": name, **effect.to_dict()},
-        "p": None,
-        "why": why,
-        "null": strictest,
-    }
+    return judged("depth_left_after_the_answer", STATEMENT, (name, effect), MARGIN, strictest)

@@ -1,0 +1,1 @@
+"""Token routing: which tokens may skip which blocks, and what it costs."""
