@@ -15,9 +15,7 @@ from satlens.theory.dynamics import (
     sweep_rates,
     train_one_layer,
 )
-from satlens.theory.track import track
-from satlens.theory.track_rows import Checkpoint, Track
-from satlens.theory.track_zoo import snapshots
+from satlens.theory.tracking import Checkpoint, Track, snapshots, track
 
 __all__ = [
     "Checkpoint",

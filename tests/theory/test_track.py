@@ -124,7 +124,7 @@ def test_a_folder_is_of_one_run(models, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="other settings: corpus_sha256"):
         track([(0, models[0])], documents(seed=1), folder=folder, **SMALL)
     with monkeypatch.context() as other, pytest.raises(OutputError, match="settings: satlens is"):
-        other.setattr("satlens.theory.track_rows.__version__", "0.0")
+        other.setattr("satlens.theory.tracking.rows.__version__", "0.0")
         track([(0, models[0])], documents(), folder=folder, **SMALL)
     with pytest.raises(OutputError, match="is of other weights"):
         track([(0, models[1])], documents(), folder=folder, **SMALL)

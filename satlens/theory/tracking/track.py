@@ -28,16 +28,16 @@ from satlens.lenses import LogitLens
 from satlens.models import Batches, ResidualModel, load_model, weights_sha256, wrap
 from satlens.models.from_file import in_file
 from satlens.models.protocol import Batch, States
-from satlens.nulls import NullDraws, NullSampler
+from satlens.nulls import EachNull, NullDraws
 from satlens.nulls.block import PATH_NULLS
 from satlens.nulls.draws import NULL_DRAWS
 from satlens.order import concordance, coverage, excess, verdict
 from satlens.order.excess import MARGIN, Verdict
-from satlens.reranking.collect import next_ids
+from satlens.reranking.collect import next_ids, next_nats
 from satlens.resampling import Estimate, bootstrap, by_document
 from satlens.saturation.detect import Detector
 from satlens.saturation.events import SaturationEvents
-from satlens.theory.track_rows import Checkpoint, Track, TrackFolder, corpus_sha256
+from satlens.theory.tracking.rows import Checkpoint, Track, TrackFolder, corpus_sha256
 from satlens.verdicts import UNKNOWN
 
 NULL_TOKENS = 2_000
@@ -227,14 +227,20 @@ def measure(
     """One pass over the documents with one model: its row."""
     first = batches.first(settings["null_tokens"])
     chosen = np.unique([row.doc for row in first.rows])
-    nulls = PathNulls(model, chosen, settings["draws"], settings["seed"])
+    # A model at its start may give every token the same top-1: then nothing can be exchanged.
+    nulls = EachNull(
+        LogitLens(model), kinds=PATH_NULLS, draws=settings["draws"], seed=settings["seed"]
+    )
     finder, parts, losses = Detector(model), [], []
     for batch in batches:
         if not batch.real.any():
             continue
         states = model.states(batch)
         events = finder.events(states, settings["k"])
-        nulls.update(states, events)
+        own = np.isin(events.doc, chosen)
+        if own.any():
+            rows = torch.from_numpy(own).to(states.resid.device)
+            nulls.update(states.resid[:, rows], events[own])
         losses.append(next_losses(batch, states))
         parts.append(events)
     events = SaturationEvents.concat(parts)
@@ -266,51 +272,11 @@ def judged_order(
     return verdict(drawn, margin=settings["margin"], seed=settings["seed"])
 
 
-class PathNulls:
-    """The path nulls of some documents; one that cannot be drawn is left out, and why is kept.
-
-    A model at its start may give every token the same top-1; then no other document ends elsewhere, and
-    nothing can be exchanged.
-    """
-
-    def __init__(self, model: ResidualModel, chosen: ndarray, draws: int, seed: int) -> None:
-        lens = LogitLens(model)
-        self.samplers = {
-            kind: NullSampler(lens, kinds=(kind,), draws=draws, seed=seed) for kind in PATH_NULLS
-        }
-        self.chosen, self.missing = chosen, {}
-
-    def update(self, states: States, events: SaturationEvents) -> None:
-        """Take one batch."""
-        own = np.isin(events.doc, self.chosen)
-        if own.any():
-            at = torch.from_numpy(own).to(states.resid.device)
-            self._each(lambda sampler: sampler.update(states.resid[:, at], events[own]))
-
-    def finish(self) -> dict[str, NullDraws]:
-        """What could be drawn, by kind."""
-        found: dict[str, NullDraws] = {}
-        self._each(lambda sampler: found.update(sampler.finish()))
-        return found
-
-    def _each(self, ask: Any) -> None:
-        for kind, sampler in list(self.samplers.items()):
-            try:
-                ask(sampler)
-            except InputError as error:
-                if kind != "exchanged":
-                    raise
-                self.missing[kind] = str(error)
-                del self.samplers[kind]
-
-
 def next_losses(batch: Batch, states: States) -> Float[ndarray, "n 2"]:
     """Document and -log p of the next token, of the positions that have one."""
     following = next_ids(batch)
-    rows = following >= 0
-    logits, target = states.logits[rows].double(), following[rows]
-    nats = logits.logsumexp(-1) - logits.gather(-1, target[:, None])[:, 0]
-    return torch.stack([states.doc[rows].double(), nats], dim=1).cpu().numpy()
+    rows, nats = following >= 0, next_nats(states, following)
+    return torch.stack([states.doc[rows].double(), nats[rows].double()], dim=1).cpu().numpy()
 
 
 def mean_loss(losses: Float[ndarray, "n 2"], seed: int) -> Estimate:

@@ -1,0 +1,7 @@
+"""When in training does order appear? One row a checkpoint."""
+
+from satlens.theory.tracking.rows import Checkpoint, Track
+from satlens.theory.tracking.snapshots import snapshots
+from satlens.theory.tracking.track import track
+
+__all__ = ["Checkpoint", "Track", "snapshots", "track"]
