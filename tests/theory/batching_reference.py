@@ -5,117 +5,132 @@ import math
 
 def serve(requests, scheduler, machine):
     """Times, memory and counts, as a dictionary."""
-    clock, n = machine.clock, len(requests)
-    top = clock.n_layers - 1
-    truth = {"depth": requests.depth, "length": requests.length}
-    told = {"depth": requests.predicted_depth, "length": requests.predicted_length}
-    source = truth if scheduler.knows else told
-    people = []
-    for i in range(n):
-        room = {"most": machine.most, "as needed": 1}.get(scheduler.reserve)
+    shop = Shop(requests, scheduler, machine)
+    while any(one["end"] is None for one in shop.people):
+        here = [one for one in shop.people if one["end"] is None and one not in shop.running]
+        come = [one for one in here if one["came"] <= shop.now]
+        if not come and not shop.running:
+            shop.now = min(one["came"] for one in here)
+            continue
+        if scheduler.continuous or not shop.running:
+            shop.admit(come)
+        shop.make_room()
+        if shop.running:
+            shop.step()
+    return {
+        **shop.counts, "batches": shop.batches,
+        "first": [one["first"] for one in shop.people], "end": [one["end"] for one in shop.people],
+    }  # fmt: skip
+
+
+class Shop:
+    """Who is there, who runs, and what time it is."""
+
+    def __init__(self, requests, scheduler, machine):
+        self.requests, self.scheduler, self.machine = requests, scheduler, machine
+        self.clock, self.top = machine.clock, machine.clock.n_layers - 1
+        self.now, self.arm, self.down = 0.0, math.inf, True
+        self.running, self.batches = [], []
+        names = ("peak", "filled", "steps", "needed", "held", "lost", "again")
+        self.counts = dict.fromkeys(names, 0)
+        self.people = [self.person(i) for i in range(len(requests))]
+
+    def person(self, i):
+        asked, one = self.requests, self.scheduler
+        truth = {"depth": asked.depth, "length": asked.length}
+        told = {"depth": asked.predicted_depth, "length": asked.predicted_length}
+        source = truth if one.knows else told
+        room = {"most": self.machine.most, "as needed": 1}.get(one.reserve)
         if room is None:
-            room = min(max(math.ceil(source["length"][i]), 1), machine.most)
-        key = 0.0 if scheduler.order == "arrival" else float(source[scheduler.order][i])
-        people.append({"id": i, "came": float(requests.arrival[i]), "text": 0, "room": room, "key": key,
-                       "cache": [], "first": None, "end": None, "set": 0})  # fmt: skip
-    state = {"now": 0.0, "place": math.inf, "down": True, "peak": 0, "filled": 0, "steps": 0,
-             "needed": 0, "held": 0, "lost": 0, "again": 0, "batches": []}  # fmt: skip
-    running = []
+            room = min(max(math.ceil(source["length"][i]), 1), self.machine.most)
+        key = 0.0 if one.order == "arrival" else float(source[one.order][i])
+        return {"id": i, "came": float(asked.arrival[i]), "text": 0, "room": room, "key": key,
+                "cache": [], "first": None, "end": None, "set": 0}  # fmt: skip
 
-    def free():
-        return machine.memory - sum(one["set"] for one in running)
+    def free(self):
+        return self.machine.memory - sum(one["set"] for one in self.running)
 
-    def look():
-        state["peak"] = max(state["peak"], machine.memory - free())
-        state["filled"] = max(state["filled"], sum(len(one["cache"]) for one in running))
+    def look(self):
+        self.counts["peak"] = max(self.counts["peak"], self.machine.memory - self.free())
+        held = sum(len(one["cache"]) for one in self.running)
+        self.counts["filled"] = max(self.counts["filled"], held)
 
-    def token(one):
-        one["text"] += 1
-        if one["first"] is None:
-            one["first"] = state["now"]
-        if one["text"] == len(requests.exits[one["id"]]):
-            one["end"] = state["now"]
+    def tokens(self, rows):
+        for one in rows:
+            one["text"] += 1
+            if one["first"] is None:
+                one["first"] = self.now
+            if one["text"] == len(self.requests.exits[one["id"]]):
+                one["end"] = self.now
+        self.running = [one for one in self.running if one["end"] is None]
 
-    while any(one["end"] is None for one in people):
-        here = [
-            p for p in people if p["end"] is None and p not in running and p["came"] <= state["now"]
-        ]
-        if not here and not running:
-            state["now"] = min(p["came"] for p in people if p["end"] is None)
-            continue
+    def next_of(self, waiting):
+        """Down: keys up to the arm's; up: keys from it on; at an end it turns."""
+        for _ in range(2):
+            sign = -1 if self.down else 1
+            ahead = [one for one in waiting if sign * one["key"] >= sign * self.arm]
+            if ahead:
+                break
+            self.down = not self.down
+        return min(ahead, key=lambda one: (sign * one["key"], one["came"], one["id"]))
+
+    def admit(self, waiting):
         new = []
-        if scheduler.continuous or not running:
-            while here and len(running) < machine.rows:
-                # Down: keys up to the arm's; up: keys from it on; at an end it turns.
-                for _ in range(2):
-                    below = state["down"]
-                    ahead = [
-                        p
-                        for p in here
-                        if (p["key"] <= state["place"] if below else p["key"] >= state["place"])
-                    ]
-                    if ahead:
-                        break
-                    state["down"] = not below
-                best = min(
-                    ahead,
-                    key=lambda p: (-p["key"] if state["down"] else p["key"], p["came"], p["id"]),
-                )
-                want = int(requests.prompt[best["id"]]) + best["room"] - 1
-                if want > free():
-                    break
-                best["set"] = want
-                state["place"] = best["key"]
-                here.remove(best)
-                running.append(best)
-                new.append(best)
-        if new:
-            state["batches"].append(tuple(p["id"] for p in new))
-            state["now"] += clock.prompts
-            for one in new:
-                positions = int(requests.prompt[one["id"]]) + one["text"]
-                if one["text"]:
-                    state["again"] += positions
-                elif scheduler.predicts:
-                    state["now"] += clock.looking * positions
-                # Each position has keys and values in every block: none is owed.
-                one["cache"] = [top] * positions
-                for own in range(1, positions + 1):
-                    state["now"] += clock.position + clock.pair[top] * own
-                state["now"] += clock.answer
-            look()
-            for one in new:
-                token(one)
-            running = [one for one in running if one["end"] is None]
+        while waiting and len(self.running) < self.machine.rows:
+            best = self.next_of(waiting)
+            want = int(self.requests.prompt[best["id"]]) + best["room"] - 1
+            if want > self.free():
+                break
+            best["set"], self.arm = want, best["key"]
+            waiting.remove(best)
+            self.running.append(best)
+            new.append(best)
+        if not new:
+            return
+        self.batches.append(tuple(one["id"] for one in new))
+        self.now += self.clock.prompts
+        for one in new:
+            positions = int(self.requests.prompt[one["id"]]) + one["text"]
+            if one["text"]:
+                self.counts["again"] += positions
+            elif self.scheduler.predicts:
+                self.now += self.clock.looking * positions
+            # Each position has keys and values in every block: none is owed.
+            one["cache"] = [self.top] * positions
+            for own in range(1, positions + 1):
+                self.now += self.clock.position + self.clock.pair[self.top] * own
+            self.now += self.clock.answer
+        self.look()
+        self.tokens(new)
+
+    def make_room(self):
         at = 0
-        while at < len(running):
-            if len(running[at]["cache"]) < running[at]["set"]:
+        while at < len(self.running):
+            one = self.running[at]
+            if len(one["cache"]) < one["set"]:
                 at += 1
-            elif free() > 0:
-                running[at]["set"] += 1
+            elif self.free() > 0:
+                one["set"] += 1
             else:
-                gone = running.pop()
+                gone = self.running.pop()
                 gone["set"], gone["cache"] = 0, []
-                gone["room"] = min(machine.most, max(gone["room"], 2 * gone["text"]))
-                state["lost"] += 1
-        if not running:
-            continue
-        left = [int(requests.exits[one["id"]][one["text"]]) for one in running]
-        state["now"] += clock.once[max(left)]
-        for one, layer in zip(running, left, strict=True):
+                gone["room"] = min(self.machine.most, max(gone["room"], 2 * gone["text"]))
+                self.counts["lost"] += 1
+
+    def step(self):
+        left = [int(self.requests.exits[one["id"]][one["text"]]) for one in self.running]
+        self.now += self.clock.once[max(left)]
+        for one, layer in zip(self.running, left, strict=True):
             for block in range(1, layer + 1):
                 owed = [p for p, there in enumerate(one["cache"]) if there < block]
-                state["now"] += clock.kv[block] * len(owed)
+                self.now += self.clock.kv[block] * len(owed)
                 for position in owed:
                     assert one["cache"][position] == block - 1, "a block was left out"
                     one["cache"][position] = block
             one["cache"].append(layer)
-            state["now"] += clock.row[layer] + clock.pair[layer] * len(one["cache"])
-        state["steps"] += 1
-        state["needed"] += sum(layer + 1 for layer in left)
-        state["held"] += len(left) * (max(left) + 1)
-        look()
-        for one in running:
-            token(one)
-        running = [one for one in running if one["end"] is None]
-    return {**state, "first": [p["first"] for p in people], "end": [p["end"] for p in people]}
+            self.now += self.clock.row[layer] + self.clock.pair[layer] * len(one["cache"])
+        self.counts["steps"] += 1
+        self.counts["needed"] += sum(layer + 1 for layer in left)
+        self.counts["held"] += len(left) * (max(left) + 1)
+        self.look()
+        self.tokens(list(self.running))
