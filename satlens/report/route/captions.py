@@ -27,7 +27,7 @@ CAPTIONS = {
         "where they stand.",
     ),
     "route_correlation": Caption(
-        "Does it skip where the answer is fixed?",
+        "Skipping and saturation",
         "Rank correlation of how much a token is told to skip and how many blocks come after its "
         "rank 1: plain, given frequency, loss and position, and that minus the same of other ways "
         "into the same end.",

@@ -24,7 +24,7 @@ def loss(results: Mapping[str, Any]) -> Chart | None:
         "yaxis": {"title": "loss, nats a token"}, "hovermode": "closest", "legend": legend(),
         "shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": base, "y1": base,
                     "layer": "below", "line": {"color": "--null", "width": 1.5, "dash": "dash"}}],
-        "annotations": [note("no gates", x=0.99, xref="paper", y=base, xanchor="right",
+        "annotations": [note("no gates", x=0.01, xref="paper", y=base, xanchor="left",
                              yanchor="bottom")],
     }  # fmt: skip
     return {"data": [_points(runs, way) for way in _LOOKS], "layout": layout, "height": 380}

@@ -72,7 +72,7 @@ def saturation_table(results: Mapping[str, Any]) -> Table:
         ("skips more once fixed, mean over blocks", "", cell(found["difference"], 3, sign=True))
     )
     return Table(
-        "Does it skip where the answer is fixed?", ("", "null", "model"), tuple(rows),
+        "Skipping beside saturation", ("", "null", "model"), tuple(rows),
         f"{found['tokens']:,} tokens. How much a token is told to skip, against how many blocks "
         "come after its rank 1 is fixed (with every token in every block). Null: the partial "
         "correlation of other ways into the same end. Last row: share that skips a block among "
