@@ -29,6 +29,7 @@ from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
 from satlens.lenses import LogitLens
 from satlens.models import Batches
+from satlens.models.protocol import Batch
 from satlens.nulls import EachNull
 from satlens.nulls.block import PATH_NULLS
 from satlens.reranking.collect import next_ids, next_nats
@@ -131,21 +132,22 @@ def skip_and_saturation(
         >>> len(found.by_block), found.tokens > 10
         (15, True)
     """
-    return report(collect(gates, inputs, rank, kinds, draws, batch_size, seed), seed=seed)
+    (tokens,) = collect([gates], inputs, rank, kinds, draws, batch_size, seed)
+    return report(tokens, seed=seed)
 
 
 @torch.no_grad()
 def collect(
-    gates: TokenGates,
+    every: Sequence[TokenGates],
     inputs: Any,
     rank: int = 1,
     kinds: Sequence[str] = PATH_NULLS,
     draws: int = 5,
     batch_size: int = 8,
     seed: int = DEFAULT_SEED,
-) -> Tokens:
-    """One pass with every token in every block, one with hard gates."""
-    model = gates.model
+) -> list[Tokens]:
+    """One pass with every token in every block, one with the hard gates of each; all are on one model."""
+    model = every[0].model
     if not model.causal:
         raise ModelError(
             f"{model.name} does not predict the next token, whose loss is a confounder here."
@@ -167,9 +169,7 @@ def collect(
         rows = torch.from_numpy(here).to(states.resid.device)
         nulls.update(states.resid[:, rows], events[here])
         nats = next_nats(states, following).cpu().numpy()[here]
-        with gates.attached("hard") as run:
-            model.forward(batch)
-        skip = run.skip[:, batch.real.to(run.skip.device)].T.cpu().numpy()[here]
+        skip = np.stack([_skips(gates, batch)[here] for gates in every], axis=1)
         ids, pos = events.input[here], events.pos[here]
         kept.append((skip, events.layer[here, rank - 1], ids, nats, pos, events.doc[here]))
     if sum(len(one[0]) for one in kept) < 2:
@@ -180,10 +180,19 @@ def collect(
     order = np.lexsort((pos, doc))
     _, place, counts = np.unique(ids, return_inverse=True, return_counts=True)
     confounders = np.stack([np.log(counts[place]), nats, pos], axis=1).astype(float)
-    return Tokens(
-        skip[order], layer[order], {kind: one.layer[..., rank - 1] for kind, one in nulls.finish().items()},
-        confounders[order], doc[order], model.n_layers, nulls.missing,
-    )  # fmt: skip
+    null = {kind: one.layer[..., rank - 1] for kind, one in nulls.finish().items()}
+    return [
+        Tokens(skip[order, i], layer[order], null, confounders[order], doc[order], model.n_layers,
+               nulls.missing)
+        for i in range(len(every))
+    ]  # fmt: skip
+
+
+def _skips(gates: TokenGates, batch: Batch) -> Float[ndarray, "token router"]:
+    """p at the positions that count, in the run with hard gates."""
+    with gates.attached("hard") as run:
+        gates.model.forward(batch)
+    return run.skip[:, batch.real.to(run.skip.device)].T.cpu().numpy()
 
 
 def report(

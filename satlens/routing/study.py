@@ -5,7 +5,7 @@ For each lambda and seed, on documents that nothing was fitted to, by document:
     open, soft, hard, random     loss and saving, as in `satlens.routing.evaluate`
     early exit                   of the same model at as many blocks; threshold from the training part
 
-and for the first lambda whether the router skips where saturation says the answer is fixed
+and whether the router skips where saturation says the answer is fixed
 (`satlens.routing.saturation`). Verdicts are taken on the first lambda and the first seed, by the rule of
 `satlens.verdicts`; the other runs stand beside it.
 """
@@ -28,7 +28,8 @@ from satlens.routing.early_exit import EarlyExit, blocks_used, matched_early_exi
 from satlens.routing.evaluate import RoutingResult, evaluate_gates
 from satlens.routing.examples import NOT_SCORED, Examples, Source, step_seed
 from satlens.routing.gates import TokenGates
-from satlens.routing.saturation import SkipReport, skip_and_saturation
+from satlens.routing.saturation import SkipReport, collect
+from satlens.routing.saturation import report as compared
 from satlens.routing.train import TrainSettings, train_gates
 from satlens.verdicts import judged
 
@@ -76,21 +77,27 @@ class RoutingReport:
     """What routers make of a frozen model.
 
     Attributes:
-        runs: one a lambda and seed, the first the one that is judged. skip: of that one.
+        runs: one a lambda and seed, the first the one that is judged.
+        skips: how skipping goes with saturation, one a run.
     """
 
     runs: Sequence[RoutedRun]
-    skip: SkipReport
+    skips: Sequence[SkipReport]
     verdicts: Sequence[dict[str, Any]]
     settings: Mapping[str, Any]
     notes: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: runs, saturation, verdicts, settings, notes."""
-        skip = self.skip.to_dict()
-        skip.pop("verdicts")
+        skips = [one.to_dict() for one in self.skips]
+        first = {name: value for name, value in skips[0].items() if name != "verdicts"}
+        brief = ("correlation", "partial", "excess")
         return {
-            "runs": [one.to_dict() for one in self.runs], "saturation": skip,
+            "runs": [
+                {**one.to_dict(), "skipping": {name: skip[name] for name in brief}}
+                for one, skip in zip(self.runs, skips, strict=True)
+            ],
+            "saturation": first,
             "verdicts": [dict(one) for one in self.verdicts], "settings": dict(self.settings),
             "notes": list(self.notes),
         }  # fmt: skip
@@ -147,13 +154,14 @@ def report(
                 _run(model, parts[0], chosen, rows, classes,
                      TrainSettings(steps, penalty, joint=False, lr=lr, seed=seed + number), progress)
             )  # fmt: skip
-    skip = skip_and_saturation(runs[0].gates, parts[1], rank=rank, draws=draws, seed=seed)
+    told = collect([one.gates for one in runs], parts[1], rank, draws=draws, seed=seed)
+    skips = [compared(one, seed=seed) for one in told]
     return RoutingReport(
-        runs, skip, [*_verdicts(runs[0]), *skip.verdicts],
+        runs, skips, [*_verdicts(runs[0]), *skips[0].verdicts],
         {"model": model.name, "penalties": list(penalties), "steps": steps, "lr": lr,
          "train_seeds": train_seeds, "rank": rank, "draws": draws, "seed": seed, "margin": MARGIN,
          "bootstrap_draws": DRAWS, "level": LEVEL},
-        [f"null {kind}: not available. {why}" for kind, why in skip.missing.items()],
+        [f"null {kind}: not available. {why}" for kind, why in skips[0].missing.items()],
     )  # fmt: skip
 
 

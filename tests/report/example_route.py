@@ -11,7 +11,7 @@ def make_route(
     """What `satlens route` writes."""
     blocks = range(1, n_layers)
     return common("route", n_layers=n_layers, docs=docs) | {
-        "runs": [_run(penalty, seed, n_layers, docs) for seed in seeds for penalty in penalties],
+        "runs": [_run(penalty, seed, n_layers, docs, nulls) for seed in seeds for penalty in penalties],
         "saturation": {
             "correlation": estimate(0.04), "partial": estimate(0.065),
             "null": dict.fromkeys(nulls, 0.025), "excess": {kind: estimate(0.04) for kind in nulls},
@@ -37,7 +37,7 @@ def _verdict(name, statement, verdict, effect, value, null) -> dict:
             "effect": {"name": effect, **estimate(value)}, "why": "So says its interval."}  # fmt: skip
 
 
-def _run(penalty, seed, n_layers, docs) -> dict:
+def _run(penalty, seed, n_layers, docs, nulls) -> dict:
     share = 0.5 + 0.1 * penalty
     ways = {
         way: {"loss": estimate(loss), "accuracy": estimate(0.4), "active": estimate(1 - share),
@@ -53,5 +53,7 @@ def _run(penalty, seed, n_layers, docs) -> dict:
         "parameters": 62_415,
         "early_exit": {"loss": estimate(4.9), "blocks": estimate(8.0), "saved": 0.5},
         "over_random": estimate(0.3), "over_exit": estimate(0.7) if penalty else missing(),
+        "skipping": {"correlation": estimate(0.02), "partial": estimate(0.04),
+                     "excess": {kind: estimate(0.03) for kind in nulls}},
         "history": [{"step": 50, "loss": 4.0, "active": 0.6}],
     }  # fmt: skip

@@ -51,6 +51,9 @@ def test_skipping_beside_saturation(results):
     assert rows["above the path rotated"][0] == "+0.025"
     blocks = tables.blocks_table(results).rows
     assert blocks[0] == ("1", "0.062", "0.400", "0.450", "not available") and len(blocks) == 15
+    runs = tables.runs_table(results)
+    assert runs.head == ("lambda", "seed", "partial", "above path rotated", "above path exchanged")
+    assert runs.rows[1][:2] == ("0.1", "0") and runs.rows[1][3].startswith("+0.030 [")
     assert tables.classes_table(results).rows[0] == ("word start", "700", "0.560")
 
 

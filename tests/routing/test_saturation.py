@@ -105,7 +105,7 @@ IDS = random_ids(50, [9, 14, 5, 11])
 
 @torch.no_grad()
 def test_one_pass_beside_a_loop(gates):
-    found = collect(gates, IDS, draws=1, batch_size=2)
+    (found,) = collect([gates], IDS, draws=1, batch_size=2)
     events = satlens.detect(gates.model, IDS, k=1)
     last = np.concatenate([np.flatnonzero(events.doc == doc)[-1:] for doc in range(4)])
     kept = np.setdiff1d(np.arange(len(events)), last)

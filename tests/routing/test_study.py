@@ -9,6 +9,7 @@ import torch
 import satlens
 from satlens.errors import InputError, ModelError
 from satlens.models import wrap
+from satlens.routing import skip_and_saturation
 from satlens.routing.examples import NOT_SCORED
 from satlens.routing.study import examples_of, kind_of_token, report, rows_of, token_classes
 from tests.builders import random_hf, random_ids, random_other_hf
@@ -45,7 +46,12 @@ def test_every_lambda_is_measured_on_the_held_out(host, found):
         assert one.over_random.value == pytest.approx(one.result.loss("random").value - hard)
     names = [one["id"] for one in found.verdicts]
     assert names[:3] == ["router_beats_chance", "router_beats_early_exit", "skipping_costs_loss"]
-    assert found.skip.tokens == 9 + 17 + 6
+    for one, run, skip in zip(said["runs"], found.runs, found.skips, strict=True):
+        assert skip.tokens == 9 + 17 + 6
+        alone = skip_and_saturation(run.gates, HELD_OUT, draws=1).to_dict()
+        assert one["skipping"] == {
+            name: alone[name] for name in ("correlation", "partial", "excess")
+        }
 
 
 def test_the_same_seed_gives_the_same(host, found):

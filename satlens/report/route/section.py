@@ -32,7 +32,7 @@ FILES = "the numbers in route/results.json, the gates of the first run in route/
 
 def holes(results: Mapping[str, Any]) -> dict[str, str]:
     """What goes into the holes of section.html, charts apart."""
-    names = ("losses", "differences", "classes", "saturation", "blocks")
+    names = ("losses", "differences", "classes", "saturation", "runs", "blocks")
     made = {
         f"route_{name}_table": html.table(getattr(route_tables, f"{name}_table")(results))
         for name in names

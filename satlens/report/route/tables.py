@@ -81,6 +81,21 @@ def saturation_table(results: Mapping[str, Any]) -> Table:
     )  # fmt: skip
 
 
+def runs_table(results: Mapping[str, Any]) -> Table:
+    """The correlation of skipping and saturation of every lambda and seed."""
+    nulls = shown_nulls(results)
+    rows = [
+        (f"{one['penalty']:g}", str(one["seed"]), cell(one["skipping"]["partial"], 3, sign=True),
+         *(cell(one["skipping"]["excess"].get(kind), 3, sign=True) for kind in nulls))
+        for one in results["runs"]
+    ]  # fmt: skip
+    return Table(
+        "Skipping beside saturation, every run",
+        ("lambda", "seed", "partial", *(f"above {NULL_NAMES[kind]}" for kind in nulls)), tuple(rows),
+        "Partial: the rank correlation given frequency, loss and position.",
+    )  # fmt: skip
+
+
 def blocks_table(results: Mapping[str, Any]) -> Table:
     """Block by block: who is fixed before it, and who skips it."""
     rows = [
@@ -100,7 +115,7 @@ def route_tables(results: Mapping[str, Any]) -> tuple[Table, ...]:
     """Every table of a route run, in the order of reading."""
     return (
         losses_table(results), differences_table(results), classes_table(results),
-        saturation_table(results), blocks_table(results),
+        saturation_table(results), runs_table(results), blocks_table(results),
     )  # fmt: skip
 
 
