@@ -54,7 +54,8 @@ def classes_table(results: Mapping[str, Any]) -> Table:
     rows = [(name, f"{one['tokens']:,}", number(one["runs"][0], 3)) for name, one in found.items()]
     return Table(
         "Who runs", ("kind of token", "tokens", "share of blocks run"), tuple(rows),
-        "Of blocks 1 to L-1, with hard gates. Block 0 always runs.", left=1,
+        "Of blocks 1 to L-1, with hard gates. Block 0 always runs. The token that a model puts in front "
+        "of a text is computed too and counts here, as other.", left=1,
     )  # fmt: skip
 
 
