@@ -24,7 +24,9 @@ def host():
 
 @pytest.fixture(scope="module")
 def found(host):
-    return report(host, TRAINING, HELD_OUT, penalties=(0.0, 50.0), steps=3, draws=1, batch_size=2)
+    return report(
+        host, TRAINING, HELD_OUT, penalties=(0.0, 50.0), steps=6, lr=0.1, draws=1, batch_size=2
+    )
 
 
 def test_the_model_stays_as_it_is(host, found):
@@ -42,6 +44,11 @@ def test_every_lambda_is_measured_on_the_held_out(host, found):
         assert one.result.tokens.sum() == len(events)
         assert one.result.sums["open"][:, 2].tolist() == [9, 17, 6]
         hard, exits = one.result.loss("hard").value, one.exit.loss.value
+        assert (
+            0 < one.result.active("hard").value < 1
+            and one.over_random.value
+            and one.over_exit.value
+        )
         assert one.over_exit.value == pytest.approx(exits - hard)
         assert one.over_random.value == pytest.approx(one.result.loss("random").value - hard)
     names = [one["id"] for one in found.verdicts]
@@ -55,7 +62,9 @@ def test_every_lambda_is_measured_on_the_held_out(host, found):
 
 
 def test_the_same_seed_gives_the_same(host, found):
-    again = report(host, TRAINING, HELD_OUT, penalties=(0.0, 50.0), steps=3, draws=1, batch_size=2)
+    again = report(
+        host, TRAINING, HELD_OUT, penalties=(0.0, 50.0), steps=6, lr=0.1, draws=1, batch_size=2
+    )
     assert again.to_dict() == found.to_dict()
 
 
