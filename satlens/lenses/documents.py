@@ -44,13 +44,10 @@ def split_documents(
     """
     if isinstance(share, bool) or not 0 < share < 1:
         raise InputError(f"The share of the first part must lie between 0 and 1, got {share!r}.")
-    content: dict[int, Any] = {}
-    for row in batches.rows:
-        content.setdefault(row.doc, hashlib.sha256(f"{seed}\n".encode()))
-        _feed(content[row.doc], row)
+    content = _contents(batches, seed)
     same: dict[bytes, list[int]] = {}
     for doc, digest in content.items():
-        same.setdefault(digest.digest(), []).append(doc)
+        same.setdefault(digest, []).append(doc)
     if len(same) < 2:
         raise InputError(
             f"Two parts that share no document need at least two different ones; the inputs hold "
@@ -66,12 +63,37 @@ def split_documents(
     return _part(batches, first), _part(batches, content.keys() - first)
 
 
+def check_apart(training: Batches, held_out: Batches) -> None:
+    """Refuse a document that something is fitted on and that is judged on too.
+
+    Raises:
+        InputError: documents of equal content on both sides.
+    """
+    fitted = set(_contents(training).values())
+    both = [doc for doc, digest in _contents(held_out).items() if digest in fitted]
+    if both:
+        raise InputError(
+            f"{len(both):,} of the {held_out.n_documents:,} held-out documents are among the training ones, "
+            f"word for word (held-out document {both[0]} is the first). Give documents that are on one side "
+            "only; satlens.lenses.split_documents deals them."
+        )
+
+
 def inputs_sha256(batches: Batches) -> str:
     """SHA-256 of the rows of some inputs, in the order given."""
     digest = hashlib.sha256(f"{len(batches.rows)} rows, {batches.batch_size} a batch".encode())
     for row in batches.rows:
         _feed(digest, row)
     return digest.hexdigest()
+
+
+def _contents(batches: Batches, seed: int = DEFAULT_SEED) -> dict[int, bytes]:
+    """A hash of what each document gives the model to read, by its number."""
+    content: dict[int, Any] = {}
+    for row in batches.rows:
+        content.setdefault(row.doc, hashlib.sha256(f"{seed}\n".encode()))
+        _feed(content[row.doc], row)
+    return {doc: digest.digest() for doc, digest in content.items()}
 
 
 def _part(batches: Batches, docs: Any) -> Batches:

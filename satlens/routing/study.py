@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
+from satlens.lenses.documents import check_apart
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel
 from satlens.resampling import DRAWS, LEVEL, Estimate, bootstrap
@@ -145,6 +146,7 @@ def report(
         one if isinstance(one, Batches) else model.batches(one, batch_size)
         for one in (training, held_out)
     ]
+    check_apart(*parts)
     chosen, rows = (examples_of(one) for one in parts)
     classes = token_classes(model)
     runs = []

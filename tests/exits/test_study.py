@@ -210,9 +210,15 @@ def test_an_untrained_model_is_fitted_anew():
         "Lily had a red ball. She ran to the park.",
         "One day a dog sat on the mat. It was warm.",
     ]
-    made = report(model, texts, texts[::-1], points=2, draws=20)
+    others = ["Tom saw a big cat by the tree.", "The sun was hot, so they sat in the shade."]
+    made = report(model, texts, others, points=2, draws=20)
     assert "untrained" in made.studies
     assert made.studies["untrained"].evaluation.settings["model"] == "tiny untrained"
+
+
+def test_a_document_on_both_sides_is_refused(model):
+    with pytest.raises(InputError, match="1 of the 2 held-out documents are among the training"):
+        report(model, [[1, 2], [3]], [[4], [1, 2]])
 
 
 def test_mean_length():

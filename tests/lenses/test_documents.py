@@ -7,7 +7,7 @@ import torch
 import satlens
 from satlens.errors import InputError
 from satlens.lenses import split_documents
-from satlens.lenses.documents import inputs_sha256
+from satlens.lenses.documents import check_apart, inputs_sha256
 from satlens.models import tensor_batches
 from tests.models.speech import random_ctc, random_whisper, sounds
 
@@ -44,3 +44,12 @@ def test_the_same_recording_twice_is_on_one_side(read, seed):
     assert np.array_equal(inside[:3], inside[6:])
     with pytest.raises(InputError, match="hold 3, of 1 different content"):
         split_documents(read([WAVES[0]] * 3), 0.5)
+
+
+@pytest.mark.parametrize("read", [heard, spoken, items])
+def test_a_document_on_both_sides_is_told(read):
+    check_apart(read(WAVES[:3]), read(WAVES[3:]))
+    check_apart(*split_documents(read([*WAVES, *WAVES[:3]]), 0.5))
+    both = "1 of the 2 held-out documents are among the training ones, .* document 1 is the first"
+    with pytest.raises(InputError, match=both):
+        check_apart(read(WAVES[:3]), read([WAVES[4], WAVES[0]]))

@@ -114,6 +114,8 @@ def test_what_is_refused(host):
         report(host, TRAINING, HELD_OUT, steps=0)
     with pytest.raises(InputError, match="k|rank"):
         report(host, TRAINING, HELD_OUT, steps=1, rank=51)
+    with pytest.raises(InputError, match="2 of the 5 held-out documents are among the training"):
+        report(host, TRAINING, [*HELD_OUT, *TRAINING[:2]], steps=1)
     with pytest.raises(ModelError, match="does not predict the next token of a text"):
         report(random_other_hf("bert"), TRAINING, HELD_OUT)
     assert np.isfinite(sum(float(p.detach().abs().sum()) for p in host.parameters()))

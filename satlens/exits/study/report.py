@@ -41,6 +41,7 @@ from satlens.exits.study.judging import (
 )
 from satlens.exits.sweep import POINTS, sweep
 from satlens.lenses import Lens, LogitLens, ShortcutFitter
+from satlens.lenses.documents import check_apart
 from satlens.models import Batches, ResidualModel, untrained, wrap
 
 DRAWS = 1000
@@ -143,6 +144,7 @@ def report(
         part if isinstance(part, Batches) else model.batches(part, batch_size)
         for part in (training, held_out)
     )
+    check_apart(training, held_out)
     settings = {"points": points, "epsilons": list(epsilons), "delta": delta, "tokens": tokens,
                 "untrained_seeds": untrained_seeds, "seed": seed, "draws": draws, "margin": margin,
                 "mean_length": mean_length(training)}  # fmt: skip
