@@ -5,11 +5,16 @@ sums ``S_d`` of each document, so a resampled corpus is a vector of counts ``w``
 
     w ~ Multinomial(D, 1/D),    g* = g(sum_d w_d S_d),    interval = quantiles of g* at (1 -+ level) / 2
 
-Every result carries the draws, the seed and the level that made it.
+The same draws give a one-sided p-value, of "the statistic is not above 0":
+
+    p = (#{g* <= 0} + 1) / (draws + 1)
+
+so that the interval of level 0.95 lies above 0 where p is below 0.025. Every result carries the draws, the
+seed and the level that made it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -27,7 +32,11 @@ TOO_FEW_DOCUMENTS = "no interval: documents are its units, and it needs at least
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval over documents; NaN ends where there is none, and why in ``note``."""
+    """A number with its interval over documents; NaN ends where there is none, and why in ``note``.
+
+    Attributes:
+        p: one-sided, of "it is not above 0", from the same draws; NaN where there are none.
+    """
 
     value: float
     low: float
@@ -37,6 +46,7 @@ class Estimate:
     seed: int = DEFAULT_SEED
     documents: int = 0
     note: str = ""
+    p: float = np.nan
 
     def to_dict(self) -> dict:
         """``{"value": ..., "ci": [low, high]}``, None for what is not known.
@@ -50,7 +60,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Several statistics of one bootstrap: ``value``, ``low`` and ``high`` have one shape."""
+    """Several statistics of one bootstrap: ``value``, ``low``, ``high`` and ``p`` have one shape."""
 
     value: Float[ndarray, "..."]
     low: Float[ndarray, "..."]
@@ -59,13 +69,19 @@ class Intervals:
     draws: int
     seed: int
     documents: int
-    note: str = ""
+    note: str
+    p: Float[ndarray, "..."]
 
     def __getitem__(self, index) -> Estimate:
         return Estimate(
             float(self.value[index]), float(self.low[index]), float(self.high[index]),
-            self.level, self.draws, self.seed, self.documents, self.note,
+            self.level, self.draws, self.seed, self.documents, self.note, float(self.p[index]),
         )  # fmt: skip
+
+    def map(self, change: Callable[[ndarray], ndarray]) -> "Intervals":
+        """The same with every array cut or shaped by ``change``."""
+        arrays = {name: change(getattr(self, name)) for name in ("value", "low", "high", "p")}
+        return replace(self, **arrays)
 
 
 def finite(value: float) -> float | None:
@@ -128,10 +144,11 @@ def bootstrap(
         if documents < 2:
             nan = np.full(value.shape, np.nan)
             note = TOO_FEW_DOCUMENTS.format(documents)
-            return Intervals(value, nan, nan.copy(), level, draws, seed, documents, note)
+            return Intervals(value, nan, nan, level, draws, seed, documents, note, nan)
         drawn = [statistic(w @ sums) for w in document_weights(documents, draws, seed)]
-    low, high = quantiles(np.concatenate(drawn), level, interpolate)
-    return Intervals(value, low, high, level, draws, seed, documents)
+    drawn = np.concatenate(drawn)
+    low, high = quantiles(drawn, level, interpolate)
+    return Intervals(value, low, high, level, draws, seed, documents, "", share_not_above(drawn))
 
 
 def quantiles(
@@ -150,6 +167,16 @@ def quantiles(
         if len(known):
             low[index], high[index] = np.quantile(known, ends, method=method)
     return low, high
+
+
+def share_not_above(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "..."]:
+    """``(draws at 0 or below + 1) / (draws + 1)`` along axis 0, over those in which it is defined.
+
+    >>> share_not_above(np.array([-1.0, 2.0, 3.0, np.nan, 4.0])).item()
+    0.4
+    """
+    known = (~np.isnan(drawn)).sum(0)
+    return np.where(known > 0, ((drawn <= 0).sum(0) + 1) / (known + 1), np.nan)
 
 
 def check_draws(draws: int, level: float) -> None:

@@ -4,6 +4,11 @@ Over documents: x_d is a number per document whose sign is arbitrary under the n
 signs is as likely as any other. Over draws of a null:
 
     p = (draws at least as large as the observed + 1) / (draws + 1)
+
+Over several tests, so that any false one among them is as rare as one test's would be (Holm 1979), with p_(1)
+<= .. <= p_(m):
+
+    adjusted p_(i) = max over j <= i of min(1, (m - j + 1) p_(j))
 """
 
 from dataclasses import dataclass
@@ -49,6 +54,24 @@ def permutation_p(observed: float, drawn: Float[ndarray, " draw"], alternative: 
     if alternative in one_sided:
         return (one_sided[alternative] + 1) / (len(drawn) + 1)
     return min(1.0, 2 * (min(above, below) + 1) / (len(drawn) + 1))
+
+
+def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
+    """P-values adjusted for how many there are; NaN is no test, stays NaN, and does not count.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).tolist()
+        [0.03, 0.06, nan, 0.06]
+    """
+    p = np.asarray(p, dtype=float)
+    if ((p < 0) | (p > 1)).any():
+        raise InputError(f"p-values lie between 0 and 1; got {p[(p < 0) | (p > 1)][0]:g}.")
+    adjusted = np.full(p.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = (len(order) - np.arange(len(order))) * p[order]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
 
 
 def sign_flip(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from satlens.resampling import Estimate
+from satlens.resampling import Estimate, finite
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot be told here"
 AS_PUBLISHED = "holds as published only"
@@ -49,9 +49,11 @@ def judged(
     effect: tuple[str, Estimate],
     margin: float,
     null: str | None = None,
-    p: float = np.nan,
+    p: float | None = None,
 ) -> dict[str, Any]:
     """One entry of "verdicts" in results.json: the statement, its effect by name, the verdict and why.
+
+    ``p`` is the effect's own (`satlens.resampling.Estimate.p`) where no other test is given.
 
     >>> effect = ("excess", Estimate(0.1, 0.05, 0.15))
     >>> found = judged("order", "Ranks are fixed in order.", effect, 0.02, "rotated")
@@ -65,7 +67,7 @@ def judged(
         "statement": statement,
         "verdict": word,
         "effect": {"name": name, **estimate.to_dict()},
-        "p": float(p) if np.isfinite(p) else None,
+        "p": finite(estimate.p if p is None else p),
         "why": why,
         "null": null,
     }

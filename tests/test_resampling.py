@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from satlens.errors import InputError
-from satlens.resampling import bootstrap, by_document, document_weights
+from satlens.resampling import bootstrap, by_document, document_weights, share_not_above
 
 RATIO = lambda s: s[..., :1] / s[..., 1:]  # noqa: E731
 
@@ -75,3 +77,43 @@ def test_undefined_draws_are_left_out_of_the_interval():
 def test_unusable_settings_are_refused(kwargs, words):
     with pytest.raises(InputError, match=words):
         bootstrap(np.ones((3, 2)), RATIO, **kwargs)
+
+
+def test_p_is_uniform_where_nothing_is_there_and_small_where_something_is():
+    rng = np.random.default_rng(3)
+    found, planted = [], []
+    for _ in range(300):
+        value = rng.normal(size=(60, 1)) + 0.3 * rng.normal(size=(60, 5))
+        sums = np.column_stack([value.sum(1), np.full(60, 5)])
+        found.append(bootstrap(sums, RATIO, draws=300)[0].p)
+        planted.append(bootstrap(sums + [5, 0], RATIO, draws=300)[0].p)
+    assert stats.kstest(found, "uniform").pvalue > 0.001
+    assert max(planted) == 1 / 301
+
+
+@given(st.integers(0, 10_000), st.floats(-1.0, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_p_says_what_the_interval_says(seed, shift):
+    rng = np.random.default_rng(seed)
+    sums = np.column_stack([rng.normal(shift, 1, 12), np.ones(12)])
+    one = bootstrap(sums, RATIO, draws=400, seed=seed)[0]
+    if one.low > 0:
+        assert one.p <= 0.025 + 1 / 200
+    if one.p < 0.02:
+        assert one.low > 0
+    if one.high <= 0:
+        assert one.p > 0.97
+
+
+def test_one_document_and_undefined_draws_have_no_p():
+    assert np.isnan(bootstrap(np.array([[1.0, 2.0]]), RATIO)[0].p)
+    assert np.isnan(bootstrap(np.zeros((3, 2)), RATIO)[0].p)  # 0 / 0 in every draw
+    assert np.isnan(share_not_above(np.full((4, 1), np.nan))).all()
+
+
+def test_a_part_of_several_keeps_its_own_numbers():
+    sums = np.random.default_rng(0).normal(size=(9, 4))
+    every = bootstrap(sums, lambda s: s)
+    part = every.map(lambda array: array[1:3].reshape(2, 1))
+    assert part.value.shape == part.p.shape == (2, 1) and part.documents == 9
+    assert part[1, 0] == every[2]

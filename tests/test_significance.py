@@ -2,9 +2,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from satlens.errors import InputError
-from satlens.significance import permutation_p, sign_flip
+from satlens.significance import holm, permutation_p, sign_flip
 
 
 def test_p_is_never_zero_and_counts_ties_as_hits():
@@ -39,3 +42,41 @@ def test_sign_flip_of_nothing_and_of_an_unknown_side():
     assert np.isnan(empty.p) and "no document has anything to compare" in empty.note
     with pytest.raises(InputError, match="alternative is 'up'; it must be 'greater'"):
         sign_flip(np.ones(3), alternative="up")
+
+
+def stepped_down(p):
+    """Holm as a procedure: at every level, which hypotheses fall; the adjusted p is the least level."""
+    levels = sorted({min(1.0, m * one) for one in p for m in range(1, len(p) + 1)} | {1.0})
+    adjusted = [1.0] * len(p)
+    for level in reversed(levels):
+        left = sorted(range(len(p)), key=lambda i: p[i])
+        while left and p[left[0]] * len(left) <= level * (1 + 1e-12):
+            adjusted[left.pop(0)] = level
+    return adjusted
+
+
+@given(st.lists(st.floats(0, 1), min_size=0, max_size=7))
+def test_holm_is_the_stepped_down_procedure(p):
+    np.testing.assert_allclose(holm(np.array(p)), stepped_down(p), atol=1e-12)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.integers(0, 9))
+def test_what_is_no_test_does_not_count(p, at):
+    with_hole = np.insert(np.array(p), min(at, len(p)), np.nan)
+    found = holm(with_hole)
+    assert np.isnan(found[min(at, len(p))])
+    np.testing.assert_array_equal(found[~np.isnan(found)], holm(np.array(p)))
+    assert (holm(np.array(p)) >= p).all()
+
+
+def test_holm_keeps_any_false_one_as_rare_as_one():
+    rng = np.random.default_rng(4)
+    p = np.column_stack([rng.uniform(size=(2000, 8)), rng.uniform(0, 1e-3, size=(2000, 4))])
+    false = sum((holm(row)[:8] < 0.05).any() for row in p)
+    assert stats.binomtest(int(false), 2000, 0.05).pvalue > 0.001 or false / 2000 < 0.05
+    assert np.mean([(holm(row)[8:] < 0.05).all() for row in p]) > 0.99
+
+
+def test_what_is_no_p_is_refused():
+    with pytest.raises(InputError, match="between 0 and 1; got 1.5"):
+        holm(np.array([0.1, 1.5]))

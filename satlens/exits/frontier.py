@@ -199,13 +199,8 @@ def _split(found: Intervals, shapes: Sequence[tuple[int, ...]]) -> list[Interval
     made, start = [], 0
     for shape in shapes:
         size = int(np.prod(shape))
-        ends = (
-            part[..., start : start + size].reshape(shape)
-            for part in (found.value, found.low, found.high)
-        )
-        made.append(
-            Intervals(*ends, found.level, found.draws, found.seed, found.documents, found.note)
-        )
+        own = slice(start, start + size)
+        made.append(found.map(lambda array, own=own, shape=shape: array[..., own].reshape(shape)))
         start += size
     return made
 

@@ -33,8 +33,8 @@ from satlens.lenses.trainer import TunedLensTrainer
 from satlens.lenses.tuned import TunedLens
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel
-from satlens.resampling import DRAWS, LEVEL, Estimate
-from satlens.verdicts import AS_PUBLISHED, HOLDS, rule
+from satlens.resampling import DRAWS, LEVEL
+from satlens.verdicts import AS_PUBLISHED, HOLDS, judged
 
 MARGIN = 0.02
 """Equivalence margin of every verdict: 2 of 100 tokens."""
@@ -251,16 +251,16 @@ def _verdicts(
         best, ahead = quality.over_best("shortcut", ("identity", "shift"), "precision@1", layers)
         span = f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
         effect = f"precision@1 above the {best}"
-        made.append(_judged(
+        made.append(judged(
             f"shortcut_{name}",
             f"A linear shortcut tells the final top-1 better than the logit lens, shifted or not, {span}.",
-            effect, ahead, margin, best,
+            (effect, ahead), margin, best,
         ))  # fmt: skip
     published = quality.difference("shortcut", "identity", "precision@1", quality.layers)[0]
-    one = _judged(
+    one = judged(
         "shortcut_as_published",
         "A linear shortcut tells the final top-1 better than the identity, all layers together.",
-        "precision@1 above the identity", published, margin, "identity",
+        ("precision@1 above the identity", published), margin, "identity",
     )  # fmt: skip
     if one["verdict"] == HOLDS and not any(v["verdict"] == HOLDS for v in made):
         one["verdict"] = AS_PUBLISHED
@@ -278,28 +278,18 @@ def _submodule_verdicts(quality: Quality, margin: float) -> list[dict[str, Any]]
         "attention", method_name("attention", BY[1]), "precision@1", quality.layers
     )[0]
     return [
-        _judged(
+        judged(
             "attention_tolerates_best",
             "With linear maps in place of one kind of sub-module, the final top-1 is kept best where the "
             "kind is attention.",
-            f"precision@1 above that of the {WORDS[best]}", ahead, margin, WORDS[best],
+            (f"precision@1 above that of the {WORDS[best]}", ahead), margin, WORDS[best],
         ),
-        _judged(
+        judged(
             "attention_map_beyond_mean",
             "A linear map stands for attention better than the mean of what attention writes.",
-            "precision@1 above the mean output", beyond, margin, "mean output",
+            ("precision@1 above the mean output", beyond), margin, "mean output",
         ),
     ]  # fmt: skip
-
-
-def _judged(
-    name: str, statement: str, effect: str, found: Estimate, margin: float, null: str
-) -> dict[str, Any]:
-    word, why = rule(found, margin, f"the {effect}")
-    return {
-        "id": name, "statement": statement, "verdict": word, "why": why, "p": None, "null": null,
-        "effect": {"name": effect, **found.to_dict()},
-    }  # fmt: skip
 
 
 def _check(model, ridge, rank, tuned_steps, submodule_tokens, submodule_layers, margin) -> None:

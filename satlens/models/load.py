@@ -22,6 +22,7 @@ from satlens.errors import InputError, ModelError
 from satlens.models.from_file import check_not_moved, in_file, load_from_file
 from satlens.models.hosts.convert import to_hooked_transformer
 from satlens.models.hosts.vision import check_heads, example_image, image_shape
+from satlens.models.hub import CHOICES, MAIN, in_cache, one_line, reach
 from satlens.models.inputs.audio_processor import load_audio_processor, reads_audio
 from satlens.models.inputs.image_processor import load_image_processor, reads_images
 from satlens.models.protocol import ResidualModel
@@ -32,19 +33,13 @@ from satlens.zoo.lstm import LSTMConfig
 
 logger = logging.getLogger("satlens")
 
-CHOICES = (
-    'Choices: "tiny" (bundled), a local Hugging Face folder (config.json, *.safetensors, tokenizer '
-    "files), a name on the Hugging Face hub such as EleutherAI/pythia-70m, or path/to/file.py:function, "
-    "a function that returns a model."
-)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "*.model")
-HUB_TIMEOUT = 5.0
-"""Seconds the hub has for its first answer, so that no network means a message and not a hang."""
 
 
 def load_model(
     name_or_path: str | Path,
     *,
+    revision: str | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     bridge: bool = False,
@@ -55,6 +50,8 @@ def load_model(
         name_or_path: "tiny" (bundled), a local Hugging Face folder, a name on the hub, the folder of a
             trained `satlens.zoo.lstm`, or "path/to/file.py:function". The last one RUNS the file's code and
             calls the function, which returns a module or a `ResidualModel`: name only files that you trust.
+        revision: of a name on the hub: a branch, a tag or a commit, such as a step of a training ("step1000"
+            of EleutherAI/pythia-70m). Configuration, weights and tokenizer are those of the revision.
         device: where to put it; CPU if not given.
         dtype: of the weights; float32 if not given. A function in a file decides both itself.
         bridge: give a TransformerBridge also where there is a HookedTransformer.
@@ -67,32 +64,36 @@ def load_model(
         with a CTC head, come as transformers has them, with their processor the same way.
 
     Raises:
-        ModelError: no such folder, file or name, no network, files missing, weights that do not fit, an
-            architecture TransformerLens does not have, a function that raises or returns no model.
-        InputError: a device, type or bridge for a function in a file, which decides itself.
+        ModelError: no such folder, file, name or revision, no network, files missing, weights that do not
+            fit, an architecture TransformerLens does not have, a function that raises or returns no model.
+        InputError: a device, type or bridge for a function in a file, which decides itself; a revision of
+            anything but a name on the hub.
         MissingExtraError: an image processor that transformers has for torchvision only.
         NumericsError: NaN or infinite weights.
     """
     if not isinstance(name_or_path, str | Path):
         raise InputError(f"load_model takes a name or a path, got {type(name_or_path).__name__}.")
+    if revision is not None:
+        check_revision(str(name_or_path), revision)
     if found := in_file(str(name_or_path)):
         model = load_from_file(*found)
         check_not_moved(model, str(name_or_path), device, dtype, bridge)
         return model
     dtype = dtype or torch.float32
-    name, source, local = locate(str(name_or_path))
+    name, source, local = locate(str(name_or_path), revision)
     if local and is_lstm(Path(source)):
         return load_lstm(source, dtype, bridge).to(device or "cpu")
-    hf = load_hf(name, source, local, dtype).to(device or "cpu").eval()
+    at = revision or MAIN
+    hf = load_hf(name, source, local, dtype, at).to(device or "cpu").eval()
     check_weights(hf)
     if reads_audio(hf) and not bridge:
-        hf.processor = load_audio_processor(source, local)
+        hf.processor = load_audio_processor(source, local, at)
         return hf
     images = reads_images(hf)
     if images:
         check_heads(hf)
-    tokenizer = None if images else load_tokenizer(source, local)
-    processor = load_image_processor(source, local) if images else None
+    tokenizer = None if images else load_tokenizer(source, local, at)
+    processor = load_image_processor(source, local, at) if images else None
     model = None if bridge else to_hooked_transformer(hf, name, tokenizer)
     if model is None:
         model = to_bridge(hf, name, tokenizer)
@@ -102,7 +103,21 @@ def load_model(
     return model
 
 
-def locate(asked: str) -> tuple[str, str, bool]:
+def check_revision(asked: str, revision: str) -> None:
+    """Refuse a revision of what has none."""
+    if not isinstance(revision, str) or not revision:
+        raise InputError(f"A revision is a name such as 'step1000', got {revision!r}.")
+    kinds = {"a function in a file": in_file(asked), "bundled": asked == "tiny",
+             "a local folder": Path(asked).expanduser().is_dir()}  # fmt: skip
+    for kind, is_so in kinds.items():
+        if is_so:
+            raise InputError(
+                f"{asked!r} is {kind}, and only names on the Hugging Face hub have revisions: leave out "
+                f"revision={revision!r}."
+            )
+
+
+def locate(asked: str, revision: str | None = None) -> tuple[str, str, bool]:
     """The name for tables, what transformers is to load (a folder or a hub name), and whether it is
     all on this machine.
     """
@@ -114,45 +129,10 @@ def locate(asked: str) -> tuple[str, str, bool]:
     if folder.exists() or asked.startswith((".", "~", "/")) or asked.count("/") > 1:
         found = "is a file, not a folder" if folder.exists() else "does not exist"
         raise ModelError(f"The model {asked!r} {found}. {CHOICES}")
-    cached = in_cache(asked)
+    cached = in_cache(asked, revision or MAIN)
     if not cached:
-        reach(asked)
-    return asked, asked, cached
-
-
-def in_cache(name: str) -> bool:
-    """Whether the configuration and the weights of a hub name have been downloaded before."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    def cached(file: str) -> bool:
-        return isinstance(try_to_load_from_cache(name, file), str)
-
-    try:
-        weights = cached("model.safetensors") or cached("model.safetensors.index.json")
-        return weights and cached("config.json")
-    except HFValidationError:
-        return False  # no possible name; the hub's message is given by `reach`
-
-
-def reach(name: str) -> None:
-    """Return if the hub knows the name; one request, no retries."""
-    from huggingface_hub import HfApi
-
-    try:
-        HfApi().model_info(name, timeout=HUB_TIMEOUT)
-    # The network library behind huggingface_hub changes with its version, and so do its errors.
-    except Exception as cause:
-        raise ModelError(
-            f"The model {name!r} is neither bundled, nor a local folder, nor reachable on the Hugging "
-            f"Face hub ({one_line(cause)}). {CHOICES}"
-        ) from cause
-
-
-def one_line(cause: BaseException) -> str:
-    """The kind of an error and the first line of its message."""
-    lines = [line for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0].strip()[:200]}" if lines else type(cause).__name__
+        reach(asked, revision)
+    return asked if revision is None else f"{asked}@{revision}", asked, cached
 
 
 def is_lstm(folder: Path) -> bool:
@@ -175,18 +155,22 @@ def load_lstm(source: str, dtype: torch.dtype, bridge: bool) -> nn.Module:
     return model
 
 
-def load_hf(name: str, source: str, local: bool, dtype: torch.dtype) -> nn.Module:
+def load_hf(
+    name: str, source: str, local: bool, dtype: torch.dtype, revision: str = MAIN
+) -> nn.Module:
     """The Hugging Face model, of the class its configuration names; every weight accounted for."""
     import transformers
 
     try:
         with no_progress_bar():
-            config = transformers.AutoConfig.from_pretrained(source, local_files_only=local)
+            config = transformers.AutoConfig.from_pretrained(
+                source, local_files_only=local, revision=revision
+            )
             names = config.architectures or []
             kind = getattr(transformers, names[0], None) if names else None
             model, info = (kind or transformers.AutoModelForCausalLM).from_pretrained(
                 source, config=config, dtype=dtype, local_files_only=local, use_safetensors=True,
-                output_loading_info=True,
+                output_loading_info=True, revision=revision,
             )  # fmt: skip
     # transformers reports unknown architectures, damaged files and ill-fitting weights as one of these;
     # safetensors has an error of its own, which derives from Exception alone.
@@ -222,7 +206,7 @@ def no_progress_bar() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def load_tokenizer(source: str, local: bool) -> Any:
+def load_tokenizer(source: str, local: bool, revision: str = MAIN) -> Any:
     """The tokenizer, or None (with a note) where there is none: the model then reads ids only."""
     from transformers import AutoTokenizer
 
@@ -231,7 +215,7 @@ def load_tokenizer(source: str, local: bool) -> Any:
         logger.warning("%s has no tokenizer files: the model reads token ids, not text.", source)
         return None
     try:
-        return AutoTokenizer.from_pretrained(source, local_files_only=local)
+        return AutoTokenizer.from_pretrained(source, local_files_only=local, revision=revision)
     except Exception as cause:  # as in load_hf
         if folder.is_dir():
             raise ModelError(

@@ -11,7 +11,7 @@ A rank is "alive" until it is fixed. An event at layer s; s = L - 1 is right-cen
 the mean with censored tokens at L - 1: the restricted mean layer, a lower bound of the mean.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -75,7 +75,7 @@ def survival(
 
     curve = bootstrap(sums, curves, **settings)
     return Survival(
-        curve=Intervals(_kaplan_meier(events), *_rest(curve)),
+        curve=replace(curve, value=_kaplan_meier(events)),
         median=bootstrap(sums, medians, **settings, interpolate=False),
         mean=bootstrap(sums, lambda s: curves(s)[..., :-1].sum(-1), **settings),
     )
@@ -90,11 +90,6 @@ def _kaplan_meier(events: SaturationEvents) -> Float[ndarray, "k layer"]:
         sample = stats.CensoredData(uncensored=layer[~censored], right=layer[censored])
         curves[i] = stats.ecdf(sample).sf.evaluate(np.arange(events.n_layers))
     return curves
-
-
-def _rest(result: Intervals) -> tuple:
-    return (result.low, result.high, result.level, result.draws, result.seed, result.documents,
-            result.note)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -123,16 +123,18 @@ def _verdicts(report: "OrderReport") -> list[dict[str, Any]]:
     if report.verdict is None:
         return []
     judged = report.verdict
-    effect = {"value": None, "ci": None}
-    if judged.excess is not None:
-        effect = judged.excess.estimate.to_dict()
+    nothing = Estimate(np.nan, np.nan, np.nan)
+    effect = nothing if judged.excess is None else judged.excess.estimate
     return [
         {
             "id": "order_beyond_convergence",
             "statement": judged.statement,
             "verdict": judged.verdict,
-            "effect": {"name": "excess concordance over the stricter path null", **effect},
-            "p": None,
+            "effect": {
+                "name": "excess concordance over the stricter path null",
+                **effect.to_dict(),
+            },
+            "p": finite(effect.p),
             "why": judged.why,
             "null": judged.excess.kind if judged.excess is not None else None,
         }

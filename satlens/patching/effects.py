@@ -94,5 +94,4 @@ def _ratio(s: Float[ndarray, "... m2"]) -> Float[ndarray, "... m"]:
 
 
 def _shaped(flat: Intervals, shape: tuple[int, ...]) -> Intervals:
-    ends = (getattr(flat, name).reshape(shape) for name in ("value", "low", "high"))
-    return Intervals(*ends, flat.level, flat.draws, flat.seed, flat.documents, flat.note)
+    return flat.map(lambda array: array.reshape(shape))

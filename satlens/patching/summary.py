@@ -26,7 +26,7 @@ from satlens.patching.result import PatchingResult
 from satlens.patching.rows import check_tokens, read
 from satlens.patching.steer import ALPHAS, check_alphas, steer
 from satlens.patching.steered import SteeringResult
-from satlens.resampling import DRAWS, Estimate, check_draws
+from satlens.resampling import DRAWS, Estimate, check_draws, finite
 from satlens.saturation.detect import detect
 from satlens.verdicts import AS_PUBLISHED, HOLDS, rule
 
@@ -50,8 +50,8 @@ class Judged:
         """As in results.json, under "verdicts"."""
         return {
             "id": self.id, "statement": self.statement, "verdict": self.verdict,
-            "effect": {"name": self.name, **self.effect.to_dict()}, "p": None, "why": self.why,
-            "null": self.control,
+            "effect": {"name": self.name, **self.effect.to_dict()}, "p": finite(self.effect.p),
+            "why": self.why, "null": self.control,
         }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from satlens.probes.sampling import PER_CELL
 from satlens.probes.scores import Probed
 from satlens.probes.stages import Policy
 from satlens.probes.states import MIN_STATES, StageStates
-from satlens.resampling import DRAWS, LEVEL, Estimate
+from satlens.resampling import DRAWS, LEVEL, Estimate, finite
 from satlens.verdicts import AS_PUBLISHED, HOLDS, UNKNOWN, rule
 
 MARGIN = 0.02
@@ -219,7 +219,7 @@ def _verdicts(controls, effect, strictest, missing, has_paths, margin) -> list[d
             "statement": "A linear probe reads the stage off the residual state, beyond every control.",
             "verdict": word,
             "effect": {"name": "balanced accuracy above the strictest control", **effect.to_dict()},
-            "p": None,
+            "p": finite(effect.p) if has_paths else None,
             "why": why,
             "null": strictest,
         },
@@ -229,7 +229,7 @@ def _verdicts(controls, effect, strictest, missing, has_paths, margin) -> list[d
             "of the same scalar mean and spread.",
             "verdict": published,
             "effect": {"name": "balanced accuracy above the noise", **gaussian.to_dict()},
-            "p": None,
+            "p": finite(gaussian.p),
             "why": published_why,
             "null": "gaussian",
         },

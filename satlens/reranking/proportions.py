@@ -241,8 +241,7 @@ def _differences(s: Float[ndarray, "*draw cell layer 3"]) -> Float[ndarray, "*dr
 
 def _part(made: Intervals, start: int, end: int) -> Intervals:
     """Some columns of one bootstrap."""
-    value, low, high = (getattr(made, name)[start:end] for name in ("value", "low", "high"))
-    return Intervals(value, low, high, made.level, made.draws, made.seed, made.documents, made.note)
+    return made.map(lambda array: array[start:end])
 
 
 def at_gap(found: Sweep, gap: int) -> dict[str, Estimate]:

@@ -208,6 +208,7 @@ def verdicts(first: EarlyRank, nulls: NullGains, reranked: Reranked) -> list[dic
     if not any(len(nulls.kinds[kind].values) for kind in ("rotated", "exchanged")):
         beyond |= {
             "verdict": UNKNOWN,
+            "p": None,
             "why": "No path null could be drawn, so nothing says what converging gives.",
         }
     loss = judged(

@@ -101,7 +101,7 @@ def _beyond_untrained(report: OrderReport) -> dict[str, Any]:
         "statement": "The trained model fixes its ranks more in order than untrained ones.",
         "verdict": judged.verdict,
         "effect": {"name": "concordance above the untrained models'", **excess.estimate.to_dict()},
-        "p": None,
+        "p": finite(excess.estimate.p),
         "why": judged.why,
         "null": "untrained",
     }

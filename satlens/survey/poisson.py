@@ -24,6 +24,7 @@ from satlens.resampling import (
     Intervals,
     check_draws,
     quantiles,
+    share_not_above,
 )
 
 BLOCK = 64
@@ -88,8 +89,11 @@ class PoissonBootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.asarray(statistic(self.total), dtype=float)
             low = np.full(value.shape, np.nan)
-            high, note = low.copy(), TOO_FEW_DOCUMENTS.format(self.documents)
+            high, p, note = low, low, TOO_FEW_DOCUMENTS.format(self.documents)
             if self.documents > 1:
-                note = ""
-                low, high = quantiles(np.asarray(statistic(self._drawn)), self.level, interpolate)
-        return Intervals(value, low, high, self.level, self.draws, self.seed, self.documents, note)
+                note, drawn = "", np.asarray(statistic(self._drawn))
+                low, high = quantiles(drawn, self.level, interpolate)
+                p = share_not_above(drawn)
+        return Intervals(
+            value, low, high, self.level, self.draws, self.seed, self.documents, note, p
+        )

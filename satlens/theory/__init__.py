@@ -15,14 +15,23 @@ from satlens.theory.dynamics import (
     sweep_rates,
     train_one_layer,
 )
-from satlens.theory.tracking import Checkpoint, Track, snapshots, track
+from satlens.theory.tracking import (
+    Checkpoint,
+    Checkpoints,
+    Track,
+    checkpoints,
+    snapshots,
+    track,
+)
 
 __all__ = [
     "Checkpoint",
+    "Checkpoints",
     "RateSweep",
     "Sequences",
     "Track",
     "Training",
+    "checkpoints",
     "freeze_step",
     "judge_sweep",
     "recommended_depth",

@@ -1,11 +1,13 @@
 """`load_model`: the same logits as transformers from every folder, and clear words for the rest."""
 
+import http.server
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -13,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from satlens.errors import InputError, ModelError, NumericsError
-from satlens.models import load_model, wrap
+from satlens.models import load_model, weights_sha256, wrap
 from satlens.models.load import locate
 from tests.builders import HAS_HOOKED, random_hf, random_ids
+from tests.models.hub import write_cache
 from tests.models.test_inputs import make_tokenizer
 
 KIND = "HookedTransformer" if HAS_HOOKED else "TransformerBridge"
@@ -253,6 +256,85 @@ def test_an_unknown_name_offline(asked):
     assert '"tiny" (bundled), a local Hugging Face folder' in message
 
 
+def test_revisions_of_a_name_in_the_cache(tmp_path, monkeypatch):
+    """Configuration, weights and tokenizer of each, without network."""
+    write_cache(tmp_path, monkeypatch)
+    hosts = {r: load_model("org/small", revision=r) for r in ("main", "step0", "step512")}
+    for seed, (revision, host) in enumerate(hosts.items()):
+        model = wrap(host)
+        assert model.name == f"org/small@{revision}"
+        ids = torch.tensor([[1, 2, 3, 4]])
+        with torch.no_grad():
+            want = random_hf("llama", seed=seed)(ids).logits
+            assert float((host(ids) - want).abs().max()) <= 2e-5 * float(want.std())
+        assert model.batches("a b", 1).rows[0].ids.tolist() == [0, 3, 4]
+    assert weights_sha256(load_model("org/small")) == weights_sha256(hosts["main"])
+    assert wrap(load_model("org/small")).name == "org/small"
+    with pytest.raises(ModelError) as caught:
+        load_model("org/small", revision="step9")
+    assert "'org/small' at revision 'step9' is neither" in str(caught.value)
+    assert str(caught.value).endswith("Downloaded before: main, step0, step512.")
+
+
+def test_a_revision_of_what_has_none(folder, tmp_path):
+    (tmp_path / "own.py").write_text("def build(): raise RuntimeError")
+    for asked, kind in {"tiny": "bundled", str(folder): "a local folder",
+                        f"{tmp_path}/own.py:build": "a function in a file"}.items():  # fmt: skip
+        with pytest.raises(InputError, match=rf"is {kind}, and only names .* revision='step0'"):
+            load_model(asked, revision="step0")
+    for wrong in ("", 7):
+        with pytest.raises(InputError, match="A revision is a name such as 'step1000', got"):
+            load_model("org/small", revision=wrong)
+
+
+REVISION_NOT_THERE = """
+from satlens.errors import ModelError
+from satlens.models import load_model
+try:
+    load_model("org/small", revision="step9")
+except ModelError as error:
+    print(error)
+"""
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """A hub that knows every name and no revision but main."""
+
+    def do_GET(self):
+        self.send_response(404)
+        self.send_header("X-Error-Code", "RevisionNotFound")
+        self.end_headers()
+
+    def log_message(self, *args):
+        """Nothing on standard error."""
+
+
+def test_a_hub_that_has_no_such_revision(tmp_path):
+    write_cache(tmp_path)
+    with http.server.HTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", REVISION_NOT_THERE],
+            env=hub_at(tmp_path, hub.server_port), capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        hub.shutdown()
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = done.stdout.strip()
+    assert said.startswith("The Hugging Face hub has 'org/small', and no revision 'step9' of it")
+    assert said.endswith("Downloaded before: main, step0, step512.")
+
+
+def hub_at(cache, port):
+    """The environment of a process that asks this machine for the hub."""
+    return os.environ | {
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_OFFLINE": "0",
+        "HF_ENDPOINT": f"http://127.0.0.1:{port}",
+        "PYTHONPATH": os.getcwd(),
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
 WITHOUT_NETWORK = """
 import sys, time
 from satlens.errors import ModelError
@@ -276,17 +358,10 @@ def test_a_hub_that_does_not_answer(folder, tmp_path):
     (cache / "refs" / "main").write_text("abc")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        env = os.environ | {
-            "HF_HUB_CACHE": str(tmp_path),
-            "HF_HUB_OFFLINE": "0",
-            "HF_ENDPOINT": f"http://127.0.0.1:{port}",
-            "PYTHONPATH": os.getcwd(),
-            "NO_PROXY": "127.0.0.1",
-        }
         begin = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", WITHOUT_NETWORK],
-            env=env, capture_output=True, text=True, timeout=120,
+            env=hub_at(tmp_path, port), capture_output=True, text=True, timeout=120,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     kind, seconds, message = done.stdout.strip().splitlines()[-3:]

@@ -19,7 +19,7 @@ from satlens.exits.frontier import Comparison, compare
 from satlens.exits.halves import Entry
 from satlens.exits.policies import SoftmaxResponse, StageExit, StateSaturation
 from satlens.exits.result import Evaluation
-from satlens.resampling import Estimate
+from satlens.resampling import Estimate, finite
 from satlens.verdicts import AS_PUBLISHED, HOLDS, UNKNOWN, rule
 
 MARGIN = 0.02
@@ -153,5 +153,5 @@ def _nothing() -> tuple[Estimate, str, str]:
 def _verdict(name, statement, found, effect_name, effect, why, null) -> dict[str, Any]:
     return {
         "id": name, "statement": statement, "verdict": found,
-        "effect": {"name": effect_name, **effect.to_dict()}, "p": None, "why": why, "null": null,
+        "effect": {"name": effect_name, **effect.to_dict()}, "p": finite(effect.p), "why": why, "null": null,
     }  # fmt: skip

@@ -16,13 +16,13 @@ def reads_audio(host: nn.Module) -> bool:
     return type(host).__name__ in HEARD
 
 
-def load_audio_processor(source: str, local: bool) -> Any:
+def load_audio_processor(source: str, local: bool, revision: str = "main") -> Any:
     """Feature extractor and tokenizer, the feature extractor alone, or None (with a note)."""
     from transformers import AutoFeatureExtractor, AutoProcessor
 
     for kind in (AutoProcessor, AutoFeatureExtractor):
         try:
-            processor = kind.from_pretrained(source, local_files_only=local)
+            processor = kind.from_pretrained(source, local_files_only=local, revision=revision)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError):
             continue  # as transformers reports files that are missing or of another kind
         if hasattr(getattr(processor, "feature_extractor", processor), "sampling_rate"):

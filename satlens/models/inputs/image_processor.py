@@ -38,7 +38,7 @@ def processor_of(host: nn.Module) -> Any:
     return None
 
 
-def load_image_processor(source: str, local: bool) -> Any:
+def load_image_processor(source: str, local: bool, revision: str = "main") -> Any:
     """The image processor, or None (with a note) where there is none: the model then reads pixels only.
 
     Raises:
@@ -62,7 +62,9 @@ def load_image_processor(source: str, local: bool) -> Any:
     backends = importlib.util.find_spec("transformers.image_processing_backends") is not None
     kind = {"backend": "pil"} if backends else {"use_fast": False}
     try:
-        return AutoImageProcessor.from_pretrained(source, local_files_only=local, **kind)
+        return AutoImageProcessor.from_pretrained(
+            source, local_files_only=local, revision=revision, **kind
+        )
     except Exception as cause:
         told = str(cause).replace(source, "")
         if "torchvision" in told and importlib.util.find_spec("torchvision") is None:

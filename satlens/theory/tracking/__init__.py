@@ -2,6 +2,7 @@
 
 from satlens.theory.tracking.rows import Checkpoint, Track
 from satlens.theory.tracking.snapshots import snapshots
+from satlens.theory.tracking.stored import Checkpoints, checkpoints
 from satlens.theory.tracking.track import track
 
-__all__ = ["Checkpoint", "Track", "snapshots", "track"]
+__all__ = ["Checkpoint", "Checkpoints", "Track", "checkpoints", "snapshots", "track"]

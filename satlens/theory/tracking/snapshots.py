@@ -1,16 +1,17 @@
 """The checkpoints that `satlens.zoo.train` keeps, as models: `snapshots`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from satlens.errors import InputError
+from satlens.errors import InputError, SatlensError
 from satlens.zoo.checkpoint import load_weights
 from satlens.zoo.model import build_model
-from satlens.zoo.settings import read_settings
+from satlens.zoo.settings import Settings, read_settings
 
 
 def snapshots(run: str | Path) -> Iterator[tuple[int, nn.Module]]:
@@ -28,26 +29,42 @@ def snapshots(run: str | Path) -> Iterator[tuple[int, nn.Module]]:
 
         found = satlens.theory.track(satlens.theory.snapshots("run"), texts, folder="run/track")
     """
+    return ((step, load()) for step, _, load in stored_steps(run))
+
+
+def stored_steps(run: str | Path) -> list[tuple[int, str, Callable[[], nn.Module]]]:
+    """Step, name and maker of each model of `snapshots`; nothing is built yet."""
     run = Path(run)
-    settings = read_settings(run / "settings.json")
+    settings = _settings(run)
     files = sorted((run / "work").glob("step_*.safetensors"))
     if not files:
         raise InputError(f"{run / 'work'} holds no step_*.safetensors: the run kept no step yet.")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(run)
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(run)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The tokenizer of the run {run} cannot be loaded ({error}).") from error
 
-    def fresh() -> nn.Module:
+    def make(file: Path | None) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             model = build_model(settings)  # seeds the generator
-        model.name_or_path = run.name
+        model.name_or_path = run.resolve().name
         model.tokenizer = tokenizer
+        if file is not None:
+            load_weights(model, file)
         return model.eval()
 
-    def steps() -> Iterator[tuple[int, nn.Module]]:
-        yield 0, fresh()
-        for file in files:
-            model = fresh()
-            load_weights(model, file)
-            yield int(file.stem.removeprefix("step_")), model
-            del model
+    kept = [(int(file.stem.removeprefix("step_")), file.stem, file) for file in files]
+    every = [(0, "the start of the run", None), *sorted(kept)]
+    return [(step, name, partial(make, file)) for step, name, file in every]
 
-    return steps()
+
+def _settings(run: Path) -> Settings:
+    """The run's settings, or an error that says what the file is not."""
+    try:
+        return read_settings(run / "settings.json")
+    except (TypeError, KeyError, ValueError) as error:
+        if isinstance(error, SatlensError):
+            raise
+        raise InputError(
+            f"{run / 'settings.json'} holds no settings of python -m satlens.zoo.train ({error!r})."
+        ) from error
