@@ -88,6 +88,13 @@ class RoutingResult:
         both = np.concatenate([self._of(self.sums, one) for one in (way, over)], axis=1)
         return self._estimate(both, lambda s: s[..., 0:1] / s[..., 2:3] - s[..., 3:4] / s[..., 5:6])
 
+    def loss_spared(self, margin: float, way: str = "hard") -> Estimate:
+        """``margin`` minus the loss that a way adds to "open": above 0 where it adds less than that."""
+        both = np.concatenate([self._of(self.sums, one) for one in (way, "open")], axis=1)
+        return self._estimate(
+            both, lambda s: margin - s[..., 0:1] / s[..., 2:3] + s[..., 3:4] / s[..., 5:6]
+        )
+
     def active(self, way: str = "hard") -> Estimate:
         """Mean share of blocks 1 to L-1 that a token runs."""
         runs = self._of(self.runs, way)

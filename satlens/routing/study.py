@@ -32,7 +32,7 @@ from satlens.routing.gates import TokenGates
 from satlens.routing.saturation import SkipReport, collect
 from satlens.routing.saturation import report as compared
 from satlens.routing.train import TrainSettings, train_gates
-from satlens.verdicts import judged
+from satlens.verdicts import AS_PUBLISHED, HOLDS, judged
 
 PENALTIES = (0.3, 0.1, 1.0)
 """Lambdas; the verdicts are taken on the first."""
@@ -271,6 +271,20 @@ def _check(model: ResidualModel, penalties: Sequence[float], steps: int, train_s
 
 
 def _verdicts(first: RoutedRun) -> list[dict[str, Any]]:
+    keep, said = f"{MARGIN:g} nats minus the loss that {{}} gates add", first.result.loss_spared
+    hard = judged(
+        "hard_gates_keep_the_loss",
+        f"What hard gates skip costs less than {MARGIN:g} nats a token.",
+        (keep.format("hard"), said(MARGIN)), MARGIN,
+    )  # fmt: skip
+    soft = judged(
+        "soft_gates_keep_the_loss_as_published",
+        f"What soft gates count as saved costs less than {MARGIN:g} nats a token.",
+        (keep.format("soft"), said(MARGIN, "soft")), MARGIN,
+    )  # fmt: skip
+    if soft["verdict"] == HOLDS and hard["verdict"] != HOLDS:
+        soft["verdict"] = AS_PUBLISHED
+        soft["why"] += " A soft gate computes all that it scales: nothing of it is saved."
     return [
         judged(
             "router_beats_chance",
@@ -282,8 +296,6 @@ def _verdicts(first: RoutedRun) -> list[dict[str, Any]]:
             "Skipping costs less loss than leaving early at as many blocks.",
             ("loss of early exit minus that of the router's skips", first.over_exit), MARGIN, "early_exit",
         ),
-        judged(
-            "skipping_costs_loss", "Skipping costs loss, against every token in every block.",
-            ("loss of the hard gates minus that of the model", first.result.excess_loss("hard")), MARGIN,
-        ),
+        hard,
+        soft,
     ]  # fmt: skip

@@ -52,7 +52,16 @@ def test_every_lambda_is_measured_on_the_held_out(host, found):
         assert one.over_exit.value == pytest.approx(exits - hard)
         assert one.over_random.value == pytest.approx(one.result.loss("random").value - hard)
     names = [one["id"] for one in found.verdicts]
-    assert names[:3] == ["router_beats_chance", "router_beats_early_exit", "skipping_costs_loss"]
+    assert names[:4] == [
+        "router_beats_chance", "router_beats_early_exit", "hard_gates_keep_the_loss",
+        "soft_gates_keep_the_loss_as_published",
+    ]  # fmt: skip
+    first = found.runs[0].result
+    for verdict, way in zip(found.verdicts[2:4], ("hard", "soft"), strict=True):
+        low, high = verdict["effect"]["ci"]
+        added = first.excess_loss(way)
+        assert verdict["effect"]["value"] == pytest.approx(0.01 - added.value)
+        assert (low, high) == pytest.approx((0.01 - added.high, 0.01 - added.low))
     for one, run, skip in zip(said["runs"], found.runs, found.skips, strict=True):
         assert skip.tokens == 9 + 17 + 6
         alone = skip_and_saturation(run.gates, HELD_OUT, draws=1).to_dict()
