@@ -187,10 +187,11 @@ class Quality:
 
 
 def _side_by_side(parts: Sequence[Intervals]) -> Intervals:
-    value, low, high = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "low", "high")
+    value, low, high, p = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("value", "low", "high", "p")
     )
-    return replace(parts[0], value=value, low=low, high=high)
+    return replace(parts[0], value=value, low=low, high=high, p=p)
 
 
 def measure(
