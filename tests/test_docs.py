@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from satlens.claims import CLAIMS
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
 NAMED = [
@@ -25,3 +27,10 @@ def test_a_test_that_a_page_names_is_there(page, path, test):
 
 def test_some_are_named():
     assert len(NAMED) > 10
+
+
+def test_the_page_of_claims_has_a_row_for_each():
+    page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    for claim in CLAIMS.values():
+        assert f"| `{claim.id}` | {claim.statement} |" in page
+    assert len(re.findall(r"^\| `\w+` \|", page, re.M)) == len(CLAIMS)

@@ -29,9 +29,9 @@ ORDER = (
     {"order", "probes", "patching", "exits", "reranking"},
     {"routing", "theory"},
     {"survey"},
-    {"claims"},
     {"report"},
     {"runs"},
+    {"claims"},
     {"cli"},
 )
 """docs/design.md, "the way the data goes": imports only from sets above, or from the own folder."""

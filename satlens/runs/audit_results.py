@@ -51,10 +51,11 @@ def verdicts(report: OrderReport, trained: Mapping[str, Any]) -> list[dict[str, 
     """The verdict on the order first, then the published one, the trend, and the untrained models."""
     main = trained["verdicts"]
     order_holds = bool(main) and main[0]["verdict"] == HOLDS
-    return [*main, _as_published(report, order_holds), _trend(report), _beyond_untrained(report)]
+    return [*main, as_published(report, order_holds), _trend(report), _beyond_untrained(report)]
 
 
-def _as_published(report: OrderReport, order_holds: bool) -> dict[str, Any]:
+def as_published(report: OrderReport, order_holds: bool) -> dict[str, Any]:
+    """The published test of the order, by its own rule."""
     paper = report.paper
     passes = paper.p < ALPHA
     if not paper.kept:
