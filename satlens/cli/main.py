@@ -10,6 +10,7 @@ from satlens.cli.audit import audit
 from satlens.cli.compare import compare
 from satlens.cli.depth import depth
 from satlens.cli.detect import detect
+from satlens.cli.dynamics import dynamics
 from satlens.cli.exits import exits
 from satlens.cli.patch import patch
 from satlens.cli.probe import probe
@@ -31,6 +32,7 @@ VERBS = {
     "rerank": rerank,
     "depth": depth,
     "route": route,
+    "dynamics": dynamics,
     "survey": survey,
     "detect": detect,
     "compare": compare,

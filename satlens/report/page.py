@@ -17,6 +17,7 @@ from satlens.report import heatmap, html
 from satlens.report.audit import section as audit_section
 from satlens.report.chart import Caption
 from satlens.report.depth import section as depth_section
+from satlens.report.dynamics import section as dynamics_section
 from satlens.report.exits import section as exits_section
 from satlens.report.html import safe
 from satlens.report.nouns import Nouns
@@ -32,7 +33,7 @@ from satlens.report.words import count, estimate, known, null_name, number, p_va
 SECTIONS: dict[str, ModuleType] = {
     "audit": audit_section, "probe": probe_section, "patch": patch_section,
     "shortcut": shortcut_section, "exits": exits_section, "rerank": rerank_section,
-    "depth": depth_section, "route": route_section,
+    "depth": depth_section, "route": route_section, "dynamics": dynamics_section,
 }  # fmt: skip
 """What the page says of each verb, in the order of the page."""
 

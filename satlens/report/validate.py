@@ -30,10 +30,8 @@ _TYPES = {
 _SILENT = {"$schema", "$defs", "title", "description"}
 
 
-VERBS = {
-    f"satlens.{verb}/1": verb
-    for verb in ("audit", "probe", "patch", "shortcut", "exits", "rerank", "depth", "route")
-}
+_EVERY = ("audit", "probe", "patch", "shortcut", "exits", "rerank", "depth", "route", "dynamics")
+VERBS = {f"satlens.{verb}/1": verb for verb in _EVERY}
 """The verb of the command line that writes each form, in the order of the page."""
 
 

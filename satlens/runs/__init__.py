@@ -2,6 +2,7 @@
 
 from satlens.runs.audit import run_audit
 from satlens.runs.depth import run_depth
+from satlens.runs.dynamics import run_dynamics
 from satlens.runs.exits import run_exits
 from satlens.runs.folder import write_report
 from satlens.runs.patch import run_patch
@@ -11,6 +12,7 @@ from satlens.runs.route import run_route
 from satlens.runs.settings import (
     AuditSettings,
     DepthSettings,
+    DynamicsSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
@@ -24,6 +26,7 @@ from satlens.runs.shortcut import run_shortcut
 __all__ = [
     "AuditSettings",
     "DepthSettings",
+    "DynamicsSettings",
     "ExitsSettings",
     "PatchSettings",
     "ProbeSettings",
@@ -33,6 +36,7 @@ __all__ = [
     "ShortcutSettings",
     "run_audit",
     "run_depth",
+    "run_dynamics",
     "run_exits",
     "run_patch",
     "run_probe",

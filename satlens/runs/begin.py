@@ -1,5 +1,6 @@
 """How every run begins: its folder, its model and its corpus are looked at before anything is computed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,26 @@ class Begun:
     reading: Reading
 
 
-def begin(settings: RunSettings, out: Path, model: Any, overwrite: bool) -> Begun:
+def begin(
+    settings: RunSettings,
+    out: Path,
+    model: Any,
+    overwrite: bool,
+    load: Callable[[], Any] | None = None,
+) -> Begun:
     """Load the model (or take the one at hand) and read its corpus; nothing is written.
+
+    ``load`` loads it where the settings' model is not its name.
 
     Raises:
         SatlensError: a model, corpus, setting or output folder that cannot be used.
     """
     check_output(out.absolute(), settings, overwrite)
     check_there(settings.corpus)
-    wrapped = wrap(load_model(settings.model) if model is None else model)
-    if model is not None:
-        wrapped = replace(wrapped, name=settings.model)
+    if model is None:
+        wrapped = wrap(load_model(settings.model) if load is None else load())
+    else:
+        wrapped = replace(wrap(model), name=settings.model)
     check_takes(settings, wrapped)
     said = describe(wrapped)
     check_model(out.absolute(), settings.verb, said)

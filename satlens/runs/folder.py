@@ -9,6 +9,7 @@
     DIR/rerank/{results.json, settings.yaml, reranker.safetensors, reranker.json, tokens.parquet, figures/}
     DIR/depth/{results.json, settings.yaml, figures/}
     DIR/route/{results.json, settings.yaml, gates.safetensors, gates.json, figures/}
+    DIR/dynamics/{results.json, settings.yaml, figures/}
 
 A part is added, or replaced when told, by a whole new folder that takes the old one's place: on an error or
 Ctrl-C the old one is as it was.
@@ -57,6 +58,7 @@ FILES = {
     },
     "depth": {SETTINGS_FILE, RESULTS, "figures"},
     "route": {SETTINGS_FILE, RESULTS, "gates.safetensors", "gates.json", "figures"},
+    "dynamics": {SETTINGS_FILE, RESULTS, "figures"},
 }
 """What each part holds; a folder with anything else is never written to."""
 NESTED = tuple(verb for verb in FILES if verb != "audit")

@@ -27,6 +27,7 @@ from satlens.reranking.collect import NULL_TOKENS
 from satlens.routing.study import PENALTIES, RATE, STEPS
 from satlens.survey.corpus import BUNDLED, SEPARATOR
 from satlens.theory.depth.summary import NULL_DRAWS as DEPTH_DRAWS
+from satlens.theory.tracking.track import NULL_TOKENS as TRACK_TOKENS
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,28 @@ class RouteSettings(RunSettings):
     train_seeds: int = 1
     test_share: float = 0.4
     draws: int = DEPTH_DRAWS
+
+
+@dataclass(frozen=True)
+class DynamicsSettings(RunSettings):
+    """Everything that decides what a dynamics run finds (see `satlens.theory.tracking.report`).
+
+    Attributes:
+        model: where the checkpoints are (`satlens.theory.checkpoints`).
+        revisions: of a name on the hub; None for a folder.
+        draws: of each path null. null_tokens: drawn for the first documents, up to this many tokens.
+        untrained_seeds: 1 to put an untrained model in front where there is no step 0, 0 for none.
+    """
+
+    verb: ClassVar[str] = "dynamics"
+    takes: ClassVar[tuple[str, ...]] = ("text",)
+    why: ClassVar[str] = "it follows the loss of the next token"
+    least: ClassVar[dict[str, int]] = {"draws": 1, "null_tokens": 1, "untrained_seeds": 0}
+
+    revisions: tuple[str, ...] | None = None
+    draws: int = NULL_DRAWS
+    null_tokens: int = TRACK_TOKENS
+    untrained_seeds: int = 1
 
 
 def _choices(wanted: Any) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from satlens.report.validate import read_results, write_results
 from satlens.runs import (
     AuditSettings,
     DepthSettings,
+    DynamicsSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
@@ -22,6 +23,7 @@ from satlens.runs import (
 from satlens.runs.folder import HEATMAP, check_model, check_output, output_folder, parts, place
 from tests.report.example import make_heatmap, make_results
 from tests.report.example_depth import make_depth
+from tests.report.example_dynamics import make_dynamics
 from tests.report.example_exits import make_exits
 from tests.report.example_parts import make_patch, make_probe
 from tests.report.example_rerank import make_rerank
@@ -32,9 +34,11 @@ ASKED = {
     "audit": AuditSettings("tiny"), "probe": ProbeSettings("tiny"), "patch": PatchSettings("tiny"),
     "shortcut": ShortcutSettings("tiny"), "exits": ExitsSettings("tiny"), "rerank": RerankSettings("tiny"),
     "depth": DepthSettings("tiny"), "route": RouteSettings("tiny"),
+    "dynamics": DynamicsSettings("tiny"),
 }  # fmt: skip
 MAKE = {"audit": make_results, "probe": make_probe, "patch": make_patch, "shortcut": make_shortcut,
-        "exits": make_exits, "rerank": make_rerank, "depth": make_depth, "route": make_route}  # fmt: skip
+        "exits": make_exits, "rerank": make_rerank, "depth": make_depth, "route": make_route,
+        "dynamics": make_dynamics}  # fmt: skip
 OTHER = {"name": "big", "weights_sha256": "99" * 32}
 
 
@@ -69,6 +73,7 @@ ORDERS = [
     ("patch", "probe", "audit"), ("rerank", "audit"), ("rerank",),
     ("audit", "shortcut", "rerank"), ("shortcut",),
     ("exits",), ("audit", "exits", "rerank"), ("depth",), ("audit", "depth"), ("route", "depth"),
+    ("dynamics",), ("dynamics", "audit"),
 ]  # fmt: skip
 
 

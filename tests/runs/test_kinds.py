@@ -16,6 +16,7 @@ from satlens.report.validate import schema
 from satlens.runs import (
     AuditSettings,
     DepthSettings,
+    DynamicsSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
@@ -24,6 +25,7 @@ from satlens.runs import (
     ShortcutSettings,
     run_audit,
     run_depth,
+    run_dynamics,
     run_exits,
     run_patch,
     run_probe,
@@ -51,6 +53,7 @@ ASKED = {
     "rerank": (run_rerank, RerankSettings, dict(folds=2, draws=1, null_tokens=40, shuffles=9)),
     "route": (run_route, RouteSettings, dict(steps=1, penalties=(0.3,), draws=1)),
     "depth": (run_depth, DepthSettings, dict(draws=1)),
+    "dynamics": (run_dynamics, DynamicsSettings, dict(draws=1, null_tokens=40)),
 }  # fmt: skip
 FOR_ALL = ("audit", "probe", "patch", "shortcut", "depth")
 NOUNS = {
@@ -121,11 +124,15 @@ def test_exits_of_an_encoder_decoder(given, tmp_path):
 
 @pytest.mark.parametrize(
     ("verb", "kind"),
-    [(verb, kind) for verb in ("exits", "rerank", "route") for kind in KINDS
+    [(verb, kind) for verb in ("exits", "rerank", "route", "dynamics") for kind in KINDS
      if kind not in ASKED[verb][1].takes],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_at_once(given, verb, kind, tmp_path, capsys):
     model, corpus = given[kind]
+    if verb == "dynamics":
+        for step in (1, 2):
+            shutil.copytree(model, model.parent / "training" / f"step{step}", dirs_exist_ok=True)
+        model = model.parent / "training"
     arguments = [verb, str(model), "--corpus", str(corpus), "--out", str(tmp_path / "run")]
     assert main(arguments) == 2
     error = capsys.readouterr().err

@@ -1,8 +1,6 @@
 """`satlens probe`, `patch`, `shortcut`, `exits`, `rerank` on a small model: what they write and refuse."""
 
-import dataclasses
 import html
-import json
 import os
 import shutil
 import signal
@@ -18,68 +16,9 @@ import pytest
 import satlens
 from satlens.cli import main
 from satlens.report.validate import plain, schema
-from satlens.runs import (
-    AuditSettings,
-    DepthSettings,
-    ExitsSettings,
-    PatchSettings,
-    ProbeSettings,
-    RerankSettings,
-    RouteSettings,
-    ShortcutSettings,
-    run_audit,
-    run_depth,
-    run_exits,
-    run_patch,
-    run_probe,
-    run_rerank,
-    run_route,
-    run_shortcut,
-)
-from satlens.runs.folder import place
-from satlens.saturation.detect import stream
+from satlens.runs import AuditSettings, PatchSettings, run_audit
 from satlens.survey import read_corpus
-
-PROBE = dict(max_tokens=600, min_states=8, per_cell=30, folds=2, draws=1)
-PATCH = dict(
-    max_tokens=600, pairs=20, steered=20, gap=1, alphas=(0.5, 1.0), offsets=(-1, 0, 1), across=True,
-)  # fmt: skip
-SHORTCUT = dict(
-    max_tokens=600, k=3, rank=4, tuned_steps=2, submodule_tokens=60, submodule_layers=2, test_share=0.4,
-)  # fmt: skip
-EXITS = dict(
-    max_tokens=600, points=3, fit_tokens=200, min_states=5, per_cell=30, epsilons=(0.5,), delta=0.5,
-    untrained_seeds=0,
-)  # fmt: skip
-ROUTE = dict(max_tokens=600, steps=2, penalties=(0.3,), draws=1)
-DEPTH = dict(max_tokens=600, draws=2)
-RERANK = dict(max_tokens=600, folds=2, draws=1, null_tokens=100, shuffles=19)
-WRITTEN = {
-    "probe": {"results.json", "settings.yaml", "probe.safetensors", "probe.json", "figures"},
-    "patch": {"results.json", "settings.yaml", "effects.parquet", "figures"},
-    "shortcut": {"results.json", "settings.yaml", "shortcut.safetensors", "shortcut.json",
-                 "tuned.safetensors", "tuned.json", "figures"},
-    "exits": {"results.json", "settings.yaml", "policies.parquet", "figures"},
-    "rerank": {"results.json", "settings.yaml", "reranker.safetensors", "reranker.json", "tokens.parquet",
-               "figures"},
-    "depth": {"results.json", "settings.yaml", "figures"},
-    "route": {"results.json", "settings.yaml", "gates.safetensors", "gates.json", "figures"},
-}  # fmt: skip
-KINDS = {
-    "probe": (ProbeSettings, PROBE), "patch": (PatchSettings, PATCH),
-    "shortcut": (ShortcutSettings, SHORTCUT), "exits": (ExitsSettings, EXITS),
-    "rerank": (RerankSettings, RERANK), "depth": (DepthSettings, DEPTH),
-    "route": (RouteSettings, ROUTE),
-}  # fmt: skip
-
-
-def asked(verb, model, corpus, **change):
-    kind, values = KINDS[verb]
-    return kind(str(model), corpus=str(corpus), **(values | change))
-
-
-RUN = {"probe": run_probe, "patch": run_patch, "shortcut": run_shortcut, "exits": run_exits,
-       "rerank": run_rerank, "depth": run_depth, "route": run_route}  # fmt: skip
+from tests.runs.parts import RUN, WRITTEN, asked, direct, results_of, subject
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +28,13 @@ def runs(settling, corpus, tmp_path_factory):
     return out, {verb: RUN[verb](asked(verb, settling, corpus), out) for verb in RUN}
 
 
-def results_of(out, verb):
-    return json.loads((place(out, verb) / "results.json").read_text())
-
-
 @pytest.mark.parametrize("verb", RUN)
 def test_the_folder_holds_what_is_promised(runs, verb):
     out, texts = runs
     assert {path.name for path in out.iterdir()} == {"report.html", *RUN}
     assert {path.name for path in (out / verb).iterdir()} == WRITTEN[verb]
     assert len(list((out / verb / "figures").glob("*.png"))) >= (
-        2 if verb in ("depth", "route") else 4
+        2 if verb in ("depth", "route", "dynamics") else 4
     )
     jsonschema.validate(results_of(out, verb), schema(verb))
     assert texts[verb].endswith(f"The page: {out / 'report.html'}")
@@ -109,63 +44,6 @@ def test_the_folder_holds_what_is_promised(runs, verb):
         assert (
             html.escape(verdict["statement"]) in page and verdict["verdict"].upper() in texts[verb]
         )
-
-
-def direct(verb, model, corpus, results):
-    """The same question asked of the library, with the texts themselves."""
-    model = satlens.load_model(model)
-    texts = list(read_corpus(corpus).documents[: results["corpus"]["documents"]])
-    if verb == "exits":
-        return direct_exits(satlens.wrap(model), texts)
-    if verb == "route":
-        return direct_route(satlens.wrap(model), texts)
-    settings = dataclasses.asdict(asked(verb, "", ""))
-    for name in ("model", "corpus", "max_tokens", "separator", "batch_size", "mask_share"):
-        settings.pop(name, None)
-    modules = {"probe": satlens.probes, "patch": satlens.patching, "shortcut": satlens.lenses,
-               "rerank": satlens.reranking, "depth": satlens.theory.depth}  # fmt: skip
-    if verb == "shortcut":
-        settings.pop("k")  # of the saturation layers, which a lens knows nothing of
-    return modules[verb].report(model, texts, **settings)
-
-
-def direct_route(model, texts):
-    """Documents dealt by hand."""
-    own = asked("route", "", "")
-    held_out, training = satlens.lenses.split_documents(
-        model.batches(texts, 8), own.test_share, own.seed
-    )
-    return satlens.routing.report(
-        model,
-        training,
-        held_out,
-        penalties=own.penalties,
-        steps=own.steps,
-        lr=own.lr,
-        draws=own.draws,
-    )
-
-
-def direct_exits(model, texts):
-    """Documents dealt by hand, and the probe fitted on one part of them."""
-    own = asked("exits", "", "")
-    held_out, training = satlens.lenses.split_documents(
-        model.batches(texts, 8), own.test_share, own.seed
-    )
-
-    def fit_stage(model, batches):
-        sampler = satlens.probes.StageSampler(per_cell=own.per_cell, seed=own.seed)
-        for states, events in stream(model, batches, k=own.k):
-            features = satlens.probes.final_features(states.logits, own.k)
-            sampler.update(states.resid, events, features)
-        found = sampler.finish().balanced(own.stages, own.min_states)
-        probe = satlens.StageProbe().fit(found.state, found.stage, found.layer)
-        return satlens.exits.StageExit(probe, first=int(found.layer.min()))
-
-    return satlens.exits.report(
-        model, training, held_out, fit_stage=fit_stage, points=own.points, epsilons=own.epsilons,
-        delta=own.delta, tokens=own.fit_tokens, untrained_seeds=own.untrained_seeds, seed=own.seed,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", RUN)
@@ -263,7 +141,8 @@ def test_an_audit_joins_and_its_repetition_keeps_the_others(runs, settling, corp
     run_audit(audit, out, overwrite=True)
     page = (out / "report.html").read_text()
     assert (
-        "satlens audit · probe · patch · shortcut · exits · rerank · depth · route" in page
+        "satlens audit · probe · patch · shortcut · exits · rerank · depth · route · dynamics"
+        in page
         and 'id="heatmap"' in page
     )
     assert "read different texts" in page
@@ -318,6 +197,11 @@ def test_the_arguments_reach_the_run(settling, corpus, tmp_path):
         ("route", {"--k": "301"}, "k=301"),
         ("route", {"--steps": "0"}, "steps must be at least 1, got 0"),
         ("route", {"--test-share": "1.5"}, "between 0 and 1, got 1.5"),
+        ("dynamics", {"--k": "301"}, "k=301"),
+        ("dynamics", {"--k": "1"}, "k must be at least 2, got 1"),
+        ("dynamics", {"MODEL": "./nowhere"}, "./nowhere is no folder here"),
+        ("dynamics", {"--revisions": "step0"}, "alone has revisions"),
+        ("dynamics", {"--untrained-seeds": "2"}, "untrained_seeds must be 0 or 1, got 2"),
         ("depth", {"--untrained-seeds": "2"}, "untrained_seeds must be 0 or 1, got 2"),
     ],
 )
@@ -325,7 +209,7 @@ def test_bad_requests_are_one_message_and_no_folder(
     settling, corpus, tmp_path, capsys, verb, change, message
 ):
     given = {
-        "MODEL": str(settling),
+        "MODEL": str(subject(verb, settling)),
         "--corpus": str(corpus),
         "--out": str(tmp_path / "run"),
         **change,
@@ -342,11 +226,13 @@ def test_a_folder_of_another_model_is_refused_before_anything_is_read(
     runs, folder, corpus, tmp_path, capsys, verb
 ):
     shutil.copytree(runs[0], tmp_path / "run")
-    arguments = [verb, str(folder), "--corpus", str(corpus), "--out", str(tmp_path / "run")]
+    model = str(subject(verb, folder))
+    arguments = [verb, model, "--corpus", str(corpus), "--out", str(tmp_path / "run")]
     assert main([*arguments, "--overwrite"]) == 2
     error = capsys.readouterr().err
-    assert "of calm (weights" in error and "little (weights" in error
-    assert main(["audit", *arguments[1:]]) == 2
+    asked_about = "checkpoint-10" if verb == "dynamics" else "little"
+    assert "of calm (weights" in error and f"{asked_about} (weights" in error
+    assert main(["audit", str(folder), *arguments[2:]]) == 2
     assert "of calm (weights" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 

@@ -11,6 +11,7 @@ from satlens.errors import InputError
 from satlens.runs import (
     AuditSettings,
     DepthSettings,
+    DynamicsSettings,
     ExitsSettings,
     PatchSettings,
     ProbeSettings,
@@ -18,7 +19,7 @@ from satlens.runs import (
     RouteSettings,
     ShortcutSettings,
 )
-from satlens.theory import depth
+from satlens.theory import depth, tracking
 
 ASKED = [
     AuditSettings("tiny", corpus="a ü.txt", k=3, separator="\n\n"),
@@ -30,6 +31,8 @@ ASKED = [
     ExitsSettings("tiny", points=4, epsilons=(0.3,), delta=0.2, test_share=0.25),
     RerankSettings("tiny", gap=3, C=0.5, null_tokens=0),
     RouteSettings("tiny", penalties=(0.5,), steps=7, k=2),
+    DynamicsSettings("org/name", revisions=("step0", "7:main"), draws=3, untrained_seeds=0),
+    DynamicsSettings("runs/mine"),
     DepthSettings("tiny", k=1, untrained_seeds=0, mask_share=0.3),
 ]
 
@@ -68,6 +71,12 @@ def test_a_whole_number_is_a_number(tmp_path):
         (ExitsSettings, "points: 1", "points must be at least 2, got 1"),
         (ExitsSettings, "epsilons: 0.1", "epsilons must be a list of float, found 0.1"),
         (RerankSettings, "shuffles: 0", "shuffles must be at least 1, got 0"),
+        (DynamicsSettings, "draws: 0", "draws must be at least 1, got 0"),
+        (
+            DynamicsSettings,
+            "revisions: step1",
+            "revisions must be a list of str or null, found 'step1'",
+        ),
         (DepthSettings, "draws: 0", "draws must be at least 1, got 0"),
         (AuditSettings, "stages: 3", r"holds \['model', 'stages'\]; audit settings want"),
     ],
@@ -81,7 +90,7 @@ def test_settings_of_another_verb_or_type_are_refused(tmp_path, kind, text, mess
 KINDS = {
     "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings,
     "shortcut": ShortcutSettings, "exits": ExitsSettings, "rerank": RerankSettings,
-    "depth": DepthSettings, "route": RouteSettings,
+    "depth": DepthSettings, "route": RouteSettings, "dynamics": DynamicsSettings,
 }  # fmt: skip
 
 
@@ -89,7 +98,8 @@ KINDS = {
 def test_the_command_line_takes_every_setting_and_its_default(verb):
     taken = inspect.signature(VERBS[verb]).parameters
     wanted = {field.name: field.default for field in dataclasses.fields(KINDS[verb])}
-    assert set(taken) - set(wanted) == {"out", "settings", "overwrite"}
+    more = {"rows"} if verb == "dynamics" else set()
+    assert set(taken) - set(wanted) == {"out", "settings", "overwrite"} | more
     for name, default in wanted.items():
         assert name == "model" or taken[name].default == default, name
 
@@ -97,6 +107,7 @@ def test_the_command_line_takes_every_setting_and_its_default(verb):
 REPORTS = [
     ("probe", probes.report), ("patch", patching.report), ("shortcut", lenses.report),
     ("rerank", reranking.report), ("depth", depth.report), ("route", routing.report),
+    ("dynamics", tracking.report),
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from satlens.errors import InputError, OutputError, SatlensError
 from satlens.files import write_whole
 from satlens.models import Batches
-from satlens.resampling import LEVEL, Estimate
+from satlens.resampling import LEVEL, Estimate, finite
 from satlens.verdicts import HOLDS
 from satlens.version import __version__
 
@@ -34,6 +34,8 @@ class Checkpoint:
         step: of training. weights_sha256: of the model that gave the row.
         mean_layer, censored: by rank, from rank 1 on.
         excess: by null; "exchanged" is not there where no token had another one to exchange with.
+        rank_1: summed saturation layer of rank 1, and tokens, of each document, so that two checkpoints can
+            be compared document by document; empty in files from before this was kept.
     """
 
     step: int
@@ -48,6 +50,7 @@ class Checkpoint:
     excess: Mapping[str, Estimate]
     verdict: str
     why: str
+    rank_1: tuple[tuple[float, float], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; intervals under "ci"."""
@@ -61,13 +64,15 @@ class Checkpoint:
         def estimate(one: Mapping[str, Any]) -> Estimate:
             ends = [one["value"], *(one["ci"] or (None, None))]
             known = [np.nan if end is None else end for end in ends]
-            return Estimate(*known, LEVEL, one["draws"], seed, one["documents"], one["note"])
+            p = np.nan if one.get("p") is None else one["p"]
+            return Estimate(*known, LEVEL, one["draws"], seed, one["documents"], one["note"], p)
 
         for name in ("loss", "concordance", "comparable"):
             values[name] = estimate(values[name])
         for name in ("mean_layer", "censored"):
             values[name] = tuple(estimate(one) for one in values[name])
         values["excess"] = {kind: estimate(one) for kind, one in values["excess"].items()}
+        values["rank_1"] = tuple((one[0], one[1]) for one in values.get("rank_1", ()))
         return Checkpoint(**values)
 
 
@@ -75,6 +80,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Estimate):
         return {
             **value.to_dict(), "draws": value.draws, "documents": value.documents, "note": value.note,
+            "p": finite(value.p),
         }  # fmt: skip
     if isinstance(value, Mapping):
         return {name: _plain(one) for name, one in value.items()}
@@ -193,6 +199,8 @@ class TrackFolder:
         said = read_json(file, "remove it to measure the step again")
         with changed(file):
             row = Checkpoint.from_dict(said["row"], said["seed"])
+        if not row.rank_1:
+            return None  # of an earlier version: measured again
         if row.weights_sha256 != weights:
             raise OutputError(
                 f"{file} is of other weights ({row.weights_sha256[:12]}..) than the checkpoint of step "

@@ -8,12 +8,12 @@ revisions of a name on the hub  step0 step512 step1000 ... (as Pythia keeps its 
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from satlens.errors import InputError
-from satlens.models import load_model
+from satlens.models import load_model, wrap
 from satlens.models.from_file import in_file
 from satlens.theory.tracking.revisions import in_cache_folder, is_cache_folder, on_hub
 from satlens.theory.tracking.same import check_same_model
@@ -109,13 +109,18 @@ def checkpoints(path_or_name: str | Path, revisions: Sequence[str] | None = None
             f"{path_or_name} {kind}: a course is followed through checkpoints. {TAKEN}"
         )
     if (path / "settings.json").is_file() and (path / "work").is_dir():
-        stored = [Stored(step, name, load) for step, name, load in stored_steps(path)]
-        return Checkpoints(path.resolve().name, tuple(stored))
+        run = path.resolve().name
+        stored = [Stored(step, name, _named(load, run)) for step, name, load in stored_steps(path)]
+        return Checkpoints(run, tuple(stored))
     return _in_folder(path)
 
 
 def _load(source: str | Path, revision: str | None = None) -> Callable[[], Any]:
     return lambda: load_model(source, revision=revision)
+
+
+def _named(load: Callable[[], Any], name: str) -> Callable[[], Any]:
+    return lambda: replace(wrap(load()), name=name)
 
 
 def _in_folder(path: Path) -> Checkpoints:

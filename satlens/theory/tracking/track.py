@@ -62,6 +62,7 @@ def track(
             `satlens.load_model` loads. A generator is asked for one pair after the other. Step 0 is the
             untrained model, where it is given.
         corpus: documents, as in `satlens.detect`; every checkpoint must read the same tokens in them.
+            `Batches` are read as they are, by every checkpoint.
         folder: keeps each checkpoint's row; a stopped run goes on there. Other settings, documents or
             weights are refused.
         draws, null_tokens: path nulls are drawn for the first documents, up to this many tokens.
@@ -98,7 +99,7 @@ def track(
     for step, model in _models(checkpoints):
         check_steps([*(row.step for row in rows), step])
         check_causal(model, k)
-        batches = model.batches(corpus, batch_size)
+        batches = corpus if isinstance(corpus, Batches) else model.batches(corpus, batch_size)
         own = {
             "documents": batches.n_documents, "tokens": batches.n_tokens, "outputs": model.n_outputs,
             "layers": model.n_layers, "corpus_sha256": corpus_sha256(batches),
@@ -257,6 +258,8 @@ def measure(
         concordance=order.estimate, comparable=order.comparable,
         excess={kind: excess(one, seed=seed).estimate for kind, one in drawn.items()},
         verdict=judged.verdict, why=judged.why,
+        rank_1=tuple((float(a), float(b)) for a, b in by_document(
+            np.column_stack([events.layer[:, 0], np.ones(len(events))]), events.doc)),
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Training dynamics: loss, layers and order through a training."""
