@@ -135,6 +135,20 @@ def test_a_folder_is_of_one_run(models, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
 
 
+def test_a_row_of_before_layers_by_document_were_kept_is_measured_again(models, tmp_path):
+    folder, own = tmp_path / "run", [(0, models[0])]
+    straight = track(own, documents(), folder=folder, **SMALL)
+    (file,) = (folder / "steps").iterdir()
+    said = json.loads(file.read_text())
+    del said["row"]["rank_1"], said["row"]["loss"]["p"]
+    file.write_text(json.dumps(said))
+    again = track(own, documents(), folder=folder, **SMALL)
+    assert again.rows[0].to_dict() == straight.rows[0].to_dict()
+    events = satlens.detect(models[0], documents(), k=3)
+    for doc, (layers, tokens) in enumerate(again.rows[0].rank_1):
+        assert layers == events.layer[events.doc == doc, 0].sum() and tokens == 14
+
+
 @pytest.mark.parametrize(
     ("checkpoints", "words"),
     [
