@@ -26,7 +26,7 @@ hypothesis.settings.load_profile("satlens")
 
 TESTS = Path(__file__).parent
 HOST = re.compile(
-    r"transformer|load_model|tiny_host|Hooked|subprocess|satlens\.(cli|runs|survey)|tutorials"
+    r"transformer|load_model|tiny_host|Hooked|subprocess|satlens\.(cli|runs|survey|claims)|tutorials"
 )
 """Words of a test that may meet TransformerLens, in this process or in another."""
 

@@ -90,7 +90,7 @@ class ClaimTable:
         for row in self.rows:
             published = (row.published or {}).get("verdict", "not run")
             claim = f"**{row.id}**: {row.statement} ({row.paper})"
-            effect = f"{row.effect} {_interval(row)}" if row.value is not None else row.why
+            effect = f"{row.effect} {interval(row)}" if row.value is not None else row.why
             lines.append(_line((claim, effect, _p(row.p_holm), published, row.verdict)))
         return "\n".join(lines) + "\n"
 
@@ -98,7 +98,7 @@ class ClaimTable:
         """One line a claim, for the terminal."""
         width = max((len(row.id) for row in self.rows), default=0)
         return "\n".join(
-            f"{row.id:<{width}}  {row.verdict:<23}  {_interval(row):<26}  p {_p(row.p_holm)}"
+            f"{row.id:<{width}}  {row.verdict:<23}  {interval(row):<26}  p {_p(row.p_holm)}"
             for row in self.rows
         )
 
@@ -160,7 +160,8 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _interval(row: Row) -> str:
+def interval(row: Row) -> str:
+    """Effect and interval, or a dash."""
     if row.value is None:
         return "-"
     ends = "" if row.low is None or row.high is None else f" [{row.low:+.3f}, {row.high:+.3f}]"
