@@ -111,6 +111,10 @@ def test_what_holds_no_course_is_refused(trained, copied, tmp_path):
     (tmp_path / "cake" / "epoch3").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no checkpoints: found epoch3. Taken are"):
         checkpoints(tmp_path / "cake")
+    for number in range(6):
+        (tmp_path / "cake" / f"slice-{number}").mkdir()
+    with pytest.raises(InputError, match=r"slice-3 and 2 more\. Taken are"):
+        checkpoints(tmp_path / "cake")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no checkpoints: empty"):
         checkpoints(tmp_path / "empty")

@@ -149,7 +149,8 @@ def _inventory(path: Path) -> str:
     if (path / "config.json").is_file():
         return "it is one model (config.json)"
     names = sorted(one.name for one in path.iterdir())
-    return f"found {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "empty"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"found {', '.join(names[:5])}{more}" if names else "empty"
 
 
 def _checked(
