@@ -32,7 +32,7 @@ ORDER = (
     {"report"},
     {"runs"},
     {"claims"},
-    {"cli"},
+    {"cli", "pytest_plugin"},
 )
 """docs/design.md, "the way the data goes": imports only from sets above, or from the own folder."""
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

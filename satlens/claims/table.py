@@ -19,7 +19,7 @@ from satlens.significance import holm
 from satlens.verdicts import HOLDS, UNKNOWN
 from satlens.version import __version__
 
-FORM = "satlens.claims/1"
+FORM = "satlens.claim_table/1"
 ALPHA = 0.025
 """Of the whole table, one-sided: an interval of 95 % leaves as much below it."""
 
@@ -65,6 +65,10 @@ class ClaimTable:
 
     rows: tuple[Row, ...]
     settings: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: the claims, as results.json of ``satlens claims`` holds them."""
+        return {"claims": [_said(row) for row in self.rows], "verdicts": [], "notes": []}
 
     def __getitem__(self, name: str) -> Row:
         """The row of a claim."""
@@ -154,6 +158,15 @@ def _row(one: Judged, corrected: float) -> Row:
         published=published, paper=claim.paper.name, section=claim.section, study=claim.study,
         alone=one.verdict,
     )  # fmt: skip
+
+
+def _said(row: Row) -> dict[str, Any]:
+    ends = None if row.low is None else [row.low, row.high]
+    same = ("id", "statement", "paper", "section", "study", "verdict", "alone", "p", "null", "why",
+            "published")  # fmt: skip
+    return {name: getattr(row, name) for name in same} | {
+        "effect": {"name": row.effect, "value": row.value, "ci": ends}, "p_corrected": row.p_holm,
+    }  # fmt: skip
 
 
 def _line(cells: Sequence[str]) -> str:

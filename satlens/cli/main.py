@@ -7,6 +7,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from satlens.cli.audit import audit
+from satlens.cli.claims import claims
 from satlens.cli.compare import compare
 from satlens.cli.depth import depth
 from satlens.cli.detect import detect
@@ -33,6 +34,7 @@ VERBS = {
     "depth": depth,
     "route": route,
     "dynamics": dynamics,
+    "claims": claims,
     "survey": survey,
     "detect": detect,
     "compare": compare,

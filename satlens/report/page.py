@@ -16,6 +16,7 @@ from satlens.files import write_whole
 from satlens.report import heatmap, html
 from satlens.report.audit import section as audit_section
 from satlens.report.chart import Caption
+from satlens.report.claims import section as claims_section
 from satlens.report.depth import section as depth_section
 from satlens.report.dynamics import section as dynamics_section
 from satlens.report.exits import section as exits_section
@@ -31,6 +32,7 @@ from satlens.report.validate import VERBS, plain, verb_of
 from satlens.report.words import count, estimate, known, null_name, number, p_value
 
 SECTIONS: dict[str, ModuleType] = {
+    "claims": claims_section,
     "audit": audit_section, "probe": probe_section, "patch": patch_section,
     "shortcut": shortcut_section, "exits": exits_section, "rerank": rerank_section,
     "depth": depth_section, "route": route_section, "dynamics": dynamics_section,
@@ -244,6 +246,8 @@ def _verdicts(parts: Parts) -> str:
     """The verdicts of all parts, each under the name of its part where there are several."""
     made = []
     for verb, results in parts.items():
+        if verb == "claims":  # its table has them all, from the other parts
+            continue
         shown = "".join(map(_verdict, results["verdicts"]))
         title = f"<h3>{safe(SECTIONS[verb].NAME)}</h3>" if len(parts) > 1 else ""
         made.append(title + (shown or html.missing("No verdict could be given in this run.")))

@@ -84,11 +84,8 @@ def terminal(results: Mapping[str, Any], tables: Sequence[Table], width: int = W
     """A run for the terminal: what was read, the tables that have rows, the verdicts, the notes."""
     parts = ["\n".join(_wrap(title(results), width, ""))]
     parts += [table.text(width) for table in tables if table.rows]
-    parts.append(verdicts_text(results, width))
-    if results["notes"]:
-        notes = (line for note in results["notes"] for line in _wrap(note, width, "  "))
-        parts.append("\n".join(["Notes", *notes]))
-    return "\n\n".join(parts)
+    parts += [verdicts_text(results, width), notes_text(results, width)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def markdown(results: Mapping[str, Any], tables: Sequence[Table]) -> str:
@@ -119,6 +116,12 @@ def verdicts_text(results: Mapping[str, Any], width: int = WIDTH) -> str:
     if not results["verdicts"]:
         blocks.append("  No verdict could be given.")
     return "\n".join(blocks)
+
+
+def notes_text(results: Mapping[str, Any], width: int = WIDTH) -> str:
+    """The notes, for the terminal; empty where there are none."""
+    notes = [line for note in results["notes"] for line in _wrap(note, width, "  ")]
+    return "\n".join(["Notes", *notes]) if notes else ""
 
 
 def effect_words(verdict: Mapping[str, Any]) -> str:

@@ -30,7 +30,9 @@ _TYPES = {
 _SILENT = {"$schema", "$defs", "title", "description"}
 
 
-_EVERY = ("audit", "probe", "patch", "shortcut", "exits", "rerank", "depth", "route", "dynamics")
+_EVERY = (
+    "claims", "audit", "probe", "patch", "shortcut", "exits", "rerank", "depth", "route", "dynamics",
+)  # fmt: skip
 VERBS = {f"satlens.{verb}/1": verb for verb in _EVERY}
 """The verb of the command line that writes each form, in the order of the page."""
 

@@ -11,6 +11,7 @@ from satlens.runs.rerank import run_rerank
 from satlens.runs.route import run_route
 from satlens.runs.settings import (
     AuditSettings,
+    ClaimsSettings,
     DepthSettings,
     DynamicsSettings,
     ExitsSettings,
@@ -25,6 +26,7 @@ from satlens.runs.shortcut import run_shortcut
 
 __all__ = [
     "AuditSettings",
+    "ClaimsSettings",
     "DepthSettings",
     "DynamicsSettings",
     "ExitsSettings",

@@ -9,6 +9,7 @@
     DIR/rerank/{results.json, settings.yaml, reranker.safetensors, reranker.json, tokens.parquet, figures/}
     DIR/depth/{results.json, settings.yaml, figures/}
     DIR/route/{results.json, settings.yaml, gates.safetensors, gates.json, figures/}
+    DIR/claims/{results.json, settings.yaml, claims.md}
     DIR/dynamics/{results.json, settings.yaml, figures/}
 
 A part is added, or replaced when told, by a whole new folder that takes the old one's place: on an error or
@@ -56,6 +57,7 @@ FILES = {
         "tokens.parquet",
         "figures",
     },
+    "claims": {SETTINGS_FILE, RESULTS, "claims.md"},
     "depth": {SETTINGS_FILE, RESULTS, "figures"},
     "route": {SETTINGS_FILE, RESULTS, "gates.safetensors", "gates.json", "figures"},
     "dynamics": {SETTINGS_FILE, RESULTS, "figures"},
@@ -99,7 +101,7 @@ def check_model(out: Path, verb: str, model: Mapping[str, Any]) -> None:
     for other in parts(out):
         if other == verb:
             continue
-        found = read_results(place(out, other) / RESULTS)["model"]
+        found = _model_of(place(out, other) / RESULTS)
         if found["weights_sha256"] != model["weights_sha256"]:
             raise OutputError(
                 f"--out {out} holds satlens {other} of {_named(found)}; satlens {verb} is asked about "
@@ -225,6 +227,15 @@ def _swap(beside: Path, out: Path, before: Path) -> None:
         raise
     if there:
         shutil.rmtree(before, ignore_errors=True)
+
+
+def _model_of(results: Path) -> Mapping[str, Any]:
+    """The model that results are of, without looking through all of them."""
+    try:
+        found = json.loads(results.read_text(encoding="utf-8"))["model"]
+        return {name: found[name] for name in ("name", "weights_sha256")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return read_results(results)["model"]  # which says what is wrong
 
 
 def _named(model: Mapping[str, Any]) -> str:

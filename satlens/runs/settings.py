@@ -346,6 +346,19 @@ class DynamicsSettings(RunSettings):
     untrained_seeds: int = 1
 
 
+@dataclass(frozen=True)
+class ClaimsSettings(AnyKindSettings):
+    """Which claims are asked (see `satlens.claims.run`).
+
+    Attributes:
+        only: ids of claims; None for all that apply to what the model reads.
+    """
+
+    verb: ClassVar[str] = "claims"
+
+    only: tuple[str, ...] | None = None
+
+
 def _choices(wanted: Any) -> tuple[Any, ...]:
     """The types of a union; any other type by itself."""
     return typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)

@@ -140,7 +140,9 @@ def test_the_table_is_kept_and_read_again(tmp_path):
         made["c9"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"form": "satlens.claims/1", "rows": [{}]}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"form": "satlens.claim_table/1", "rows": [{}]}']
+)
 def test_other_files_are_no_table(tmp_path, text):
     path = tmp_path / "claims.json"
     with pytest.raises(InputError, match="table of claims"):

@@ -6,6 +6,7 @@ from satlens.report.audit.captions import CHARTS
 from satlens.report.page import SECTIONS, write_page
 from tests.report.chromium import cell, open_page, pick, requests, tip, wait
 from tests.report.example import HOSTILE, make_heatmap, make_results
+from tests.report.example_claims import make_claims
 from tests.report.example_depth import make_depth
 from tests.report.example_dynamics import make_dynamics
 from tests.report.example_exits import make_exits
@@ -30,7 +31,7 @@ def page(tmp_path_factory):
 def whole(tmp_path_factory):
     """A page of every part."""
     path = tmp_path_factory.mktemp("whole") / "report.html"
-    parts = [make_results(), make_probe(), make_patch(offsets=range(-5, 6)), make_shortcut(),
+    parts = [make_claims(), make_results(), make_probe(), make_patch(offsets=range(-5, 6)), make_shortcut(),
              make_exits(), make_rerank(), make_depth(), make_route(), make_dynamics()]  # fmt: skip
     return write_page(parts, make_heatmap(docs=2), path)
 

@@ -10,6 +10,7 @@ from satlens.errors import InputError, OutputError
 from satlens.report.validate import read_results, write_results
 from satlens.runs import (
     AuditSettings,
+    ClaimsSettings,
     DepthSettings,
     DynamicsSettings,
     ExitsSettings,
@@ -22,6 +23,7 @@ from satlens.runs import (
 )
 from satlens.runs.folder import HEATMAP, check_model, check_output, output_folder, parts, place
 from tests.report.example import make_heatmap, make_results
+from tests.report.example_claims import make_claims
 from tests.report.example_depth import make_depth
 from tests.report.example_dynamics import make_dynamics
 from tests.report.example_exits import make_exits
@@ -31,6 +33,7 @@ from tests.report.example_route import make_route
 from tests.report.example_shortcut import make_shortcut
 
 ASKED = {
+    "claims": ClaimsSettings("tiny"),
     "audit": AuditSettings("tiny"), "probe": ProbeSettings("tiny"), "patch": PatchSettings("tiny"),
     "shortcut": ShortcutSettings("tiny"), "exits": ExitsSettings("tiny"), "rerank": RerankSettings("tiny"),
     "depth": DepthSettings("tiny"), "route": RouteSettings("tiny"),
@@ -38,7 +41,7 @@ ASKED = {
 }  # fmt: skip
 MAKE = {"audit": make_results, "probe": make_probe, "patch": make_patch, "shortcut": make_shortcut,
         "exits": make_exits, "rerank": make_rerank, "depth": make_depth, "route": make_route,
-        "dynamics": make_dynamics}  # fmt: skip
+        "dynamics": make_dynamics, "claims": make_claims}  # fmt: skip
 OTHER = {"name": "big", "weights_sha256": "99" * 32}
 
 
@@ -52,8 +55,14 @@ def fill(out, verb, overwrite=False, note="", **model):
         if verb == "audit":
             (folder / HEATMAP).write_text(json.dumps(make_heatmap(docs=1)))
             (folder / "events.parquet").write_text("events")
-        (folder / "figures").mkdir()
-        (folder / "figures" / "one.png").write_text(verb)
+        file = folder / one_file(verb)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(verb)
+
+
+def one_file(verb):
+    """A file of a part beside its results; claims have no figures."""
+    return "claims.md" if verb == "claims" else "figures/one.png"
 
 
 def names(folder):
@@ -73,7 +82,7 @@ ORDERS = [
     ("patch", "probe", "audit"), ("rerank", "audit"), ("rerank",),
     ("audit", "shortcut", "rerank"), ("shortcut",),
     ("exits",), ("audit", "exits", "rerank"), ("depth",), ("audit", "depth"), ("route", "depth"),
-    ("dynamics",), ("dynamics", "audit"),
+    ("dynamics",), ("dynamics", "audit"), ("claims",), ("audit", "claims"),
 ]  # fmt: skip
 
 
@@ -88,7 +97,7 @@ def test_any_parts_in_any_order_make_one_page(tmp_path, order):
     assert parts(out) == [verb for verb in ASKED if verb in order]
     for verb in order:
         assert f"a {verb}" in page
-        assert (place(out, verb) / "figures" / "one.png").read_text() == verb
+        assert (place(out, verb) / one_file(verb)).read_text() == verb
         assert ASKED[verb] == type(ASKED[verb]).read(place(out, verb) / "settings.yaml")
     assert ('id="heatmap"' in page) == ("audit" in order)
 
@@ -121,7 +130,9 @@ def test_a_part_is_replaced_only_when_told_and_keeps_the_others(tmp_path, verb):
     out = tmp_path / "run"
     for other in ASKED:
         fill(out, other, note="old")
-    (place(out, verb) / "figures" / "two.png").write_text("left over")
+    old = {"claims.md"} if verb == "claims" else {"figures/two.png"}
+    for name in old:
+        (place(out, verb) / name).write_text("left over")
     before = everything(out)
     with pytest.raises(OutputError, match="holds this run already; .* --overwrite"):
         fill(out, verb, note="new")
@@ -135,7 +146,7 @@ def test_a_part_is_replaced_only_when_told_and_keeps_the_others(tmp_path, verb):
         assert (f"a {other} old" in page) == (other != verb)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     folder = "" if verb == "audit" else f"{verb}/"
-    assert changed == {"report.html", f"{folder}results.json", f"{folder}figures/two.png"}
+    assert changed == {"report.html", f"{folder}results.json", *(f"{folder}{name}" for name in old)}
     assert names(tmp_path) == ["run"]
 
 

@@ -10,6 +10,7 @@ from satlens.cli.main import VERBS
 from satlens.errors import InputError
 from satlens.runs import (
     AuditSettings,
+    ClaimsSettings,
     DepthSettings,
     DynamicsSettings,
     ExitsSettings,
@@ -33,6 +34,7 @@ ASKED = [
     RouteSettings("tiny", penalties=(0.5,), steps=7, k=2),
     DynamicsSettings("org/name", revisions=("step0", "7:main"), draws=3, untrained_seeds=0),
     DynamicsSettings("runs/mine"),
+    ClaimsSettings("tiny", only=("order",), mask_share=0.2),
     DepthSettings("tiny", k=1, untrained_seeds=0, mask_share=0.3),
 ]
 
@@ -91,6 +93,7 @@ KINDS = {
     "audit": AuditSettings, "probe": ProbeSettings, "patch": PatchSettings,
     "shortcut": ShortcutSettings, "exits": ExitsSettings, "rerank": RerankSettings,
     "depth": DepthSettings, "route": RouteSettings, "dynamics": DynamicsSettings,
+    "claims": ClaimsSettings,
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Claims: every claim of the papers that was asked, in one table."""
