@@ -1,7 +1,7 @@
 """What docs/dynamics.md shows, measured again:
 
     python docs/dynamics/measure.py sweeps
-    python docs/dynamics/measure.py track --run RUN     RUN: of python -m satlens.zoo.train
+    python docs/dynamics/measure.py track --run RUN [--name track_tiny]    RUN: of python -m satlens.zoo.train
 
     python docs/dynamics/measure.py tables        markdown, from the JSON
     python docs/dynamics/measure.py figure        dynamics.png, from the JSON
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("what", choices=("sweeps", "track", "tables", "figure"))
     parser.add_argument("--only", default=None, help="one sweep")
     parser.add_argument("--run", type=Path, help="folder of python -m satlens.zoo.train")
+    parser.add_argument("--name", default="track", choices=("track", "track_tiny"))
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="split at <|endoftext|>")
     parser.add_argument("--folder", type=Path, default=None, help="keeps the rows, to go on")
     options = parser.parse_args()
@@ -69,7 +70,7 @@ def main() -> None:
         return
     texts = [one.strip() for one in options.corpus.read_text("utf-8").split("<|endoftext|>")]
     found = track(snapshots(options.run), [one for one in texts if one], folder=options.folder)
-    found.save(HERE / "track.json")
+    found.save(HERE / f"{options.name}.json")
 
 
 if __name__ == "__main__":

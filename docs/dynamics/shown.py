@@ -106,7 +106,7 @@ def tables(folder: Path) -> list[str]:
     """Every table of the page, in its order."""
     return [
         verdicts(folder), freezes(RateSweep.load(folder / "theory.json")), entropies(folder),
-        checkpoints(Track.load(folder / "track.json")),
+        *(checkpoints(Track.load(folder / f"{name}.json")) for name in ("track", "track_tiny")),
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ def test_the_page_shows_what_was_measured():
     spec.loader.exec_module(shown)
     page = (DOCS / "dynamics.md").read_text(encoding="utf-8")
     found = shown.tables(DOCS / "dynamics")
-    assert len(found) == 4
+    assert len(found) == 5
     rows = [row for table in found for row in table.splitlines() if not row.startswith("| :--")]
     assert len(rows) > 40
     assert not [row for row in rows if row not in page]
