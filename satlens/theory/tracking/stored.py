@@ -1,9 +1,11 @@
 """The checkpoints of one training, found and told apart before one of them is loaded: `checkpoints`.
 
-a run of satlens.zoo.train      RUN/settings.json, RUN/work/step_000010.safetensors ...
-a folder of checkpoints         RUN/checkpoint-500/ ... (transformers.Trainer), step500, step_500, step-500,
-global_step500; each a Hugging Face folder
-revisions of a name on the hub  step0 step512 step1000 ... (as Pythia keeps its trainings); see `revisions`
+What is taken:
+
+    a run of satlens.zoo.train    RUN/settings.json, RUN/work/step_000010.safetensors ...
+    a folder of checkpoints       RUN/checkpoint-500/ ... (transformers.Trainer), step500, step_500,
+                                  step-500, global_step500; each a Hugging Face folder
+    revisions of a hub name       step0 step512 step1000 ... (as Pythia keeps its trainings); see `revisions`
 """
 
 import re
