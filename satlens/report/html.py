@@ -5,6 +5,7 @@ pass, so that what is put in is never looked at for holes again.
 """
 
 import base64
+import functools
 import gzip
 import html
 import json
@@ -12,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from satlens.errors import MissingExtraError
@@ -69,7 +71,12 @@ def plotly_script() -> str:
             "The report page carries plotly's JavaScript, and plotly is not installed: "
             "pip install 'plotly>=6'"
         ) from error
-    # Without a date the same results give the same page.
+    return _packed(script)
+
+
+@functools.cache
+def _packed(script: Traversable) -> str:
+    """Without a date, so that the same results give the same page; kept for the next page."""
     return base64.b64encode(gzip.compress(script.read_bytes(), mtime=0)).decode()
 
 
