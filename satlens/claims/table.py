@@ -15,6 +15,7 @@ import numpy as np
 from satlens.claims.claim import Judged
 from satlens.errors import InputError
 from satlens.files import write_whole
+from satlens.report.words import null_name
 from satlens.significance import holm
 from satlens.verdicts import HOLDS, UNKNOWN
 from satlens.version import __version__
@@ -32,7 +33,7 @@ class Row:
         verdict: after the correction. alone: before it.
         effect: its name. value, low, high: the effect and its interval; None where not known.
         p, p_holm: of the sound test, as it is and corrected for the table.
-        null: what the effect is held against. why: of the verdict, in words.
+        null: what the effect is held against, in words. why: of the verdict.
         published: verdict, effect and p of the paper's own protocol; None where it was not run.
     """
 
@@ -68,7 +69,12 @@ class ClaimTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: the claims, as results.json of ``satlens claims`` holds them."""
-        return {"claims": [_said(row) for row in self.rows], "verdicts": [], "notes": []}
+        said = [_said(row) for row in self.rows]
+        names = ("id", "statement", "verdict", "effect", "why", "null")
+        verdicts = [
+            {**{name: one[name] for name in names}, "p": one["p_corrected"]} for one in said
+        ]
+        return {"claims": said, "verdicts": verdicts, "notes": []}
 
     def __getitem__(self, name: str) -> Row:
         """The row of a claim."""
@@ -154,7 +160,8 @@ def _row(one: Judged, corrected: float) -> Row:
     return Row(
         id=claim.id, verdict=word, statement=claim.statement, effect=sound["effect"]["name"],
         value=sound["effect"]["value"], low=low, high=high, p=one.p,
-        p_holm=None if np.isnan(corrected) else float(corrected), null=sound["null"], why=why,
+        p_holm=None if np.isnan(corrected) else float(corrected),
+        null=null_name(sound) or None, why=why,
         published=published, paper=claim.paper.name, section=claim.section, study=claim.study,
         alone=one.verdict,
     )  # fmt: skip

@@ -243,15 +243,19 @@ def _setting(value: Any) -> str:
 
 
 def _verdicts(parts: Parts) -> str:
-    """The verdicts of all parts, each under the name of its part where there are several."""
-    made = []
+    """The verdicts of all parts, each under the name of its part where there are several.
+
+    Claims are judged from the other parts: theirs come first, and the others can be opened.
+    """
+    made = {}
     for verb, results in parts.items():
-        if verb == "claims":  # its table has them all, from the other parts
-            continue
         shown = "".join(map(_verdict, results["verdicts"]))
         title = f"<h3>{safe(SECTIONS[verb].NAME)}</h3>" if len(parts) > 1 else ""
-        made.append(title + (shown or html.missing("No verdict could be given in this run.")))
-    return "".join(made)
+        made[verb] = title + (shown or html.missing("No verdict could be given in this run."))
+    claims, rest = made.pop("claims", ""), "".join(made.values())
+    if claims and rest:
+        rest = f"<details><summary>Verdicts of each part</summary>{rest}</details>"
+    return claims + rest
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:

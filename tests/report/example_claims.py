@@ -15,9 +15,13 @@ ROWS = (
 
 def make_claims(n_layers=16, docs=12) -> dict:
     """What `satlens claims` writes."""
+    claims = [_claim(*row) for row in ROWS]
+    names = ("id", "statement", "verdict", "effect", "why", "null")
     return common("claims", n_layers=n_layers, docs=docs) | {
-        "claims": [_claim(*row) for row in ROWS],
-        "verdicts": [],
+        "claims": claims,
+        "verdicts": [
+            {name: one[name] for name in names} | {"p": one["p_corrected"]} for one in claims
+        ],
         "notes": [],
     }
 
@@ -28,7 +32,7 @@ def _claim(name, verdict, alone, effect, p, corrected, published) -> dict:
         "id": name, "statement": f"What {name} says <is so>.", "paper": "Lioubashevski et al. 2025",
         "section": "order of saturation", "study": "audit", "verdict": verdict, "alone": alone,
         "effect": {"name": "" if untold else "excess concordance over the stricter path null", **effect},
-        "p": p, "p_corrected": corrected, "null": None if untold else "rotated",
+        "p": p, "p_corrected": corrected, "null": None if untold else "path rotated",
         "why": "No pair of tokens." if untold else "So says its interval.",
         "published": published and {
             "verdict": published, "effect": {"name": "strict tau", "value": 0.3, "ci": None}, "p": 0.001,

@@ -24,10 +24,7 @@ FILES = "the claims in claims/results.json and claims/claims.md"
 
 def holes(results: Mapping[str, Any]) -> dict[str, str]:
     """What goes into the holes of section.html."""
-    return {
-        "claims_table": html.table(claims_tables.words_table(results)),
-        "claims_why_table": html.table(claims_tables.why_table(results)),
-    }
+    return {"claims_table": html.table(claims_tables.claims_table(results))}
 
 
 def tiles(results: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -19,11 +19,11 @@ NOTE = (
 def claims_table(results: Mapping[str, Any]) -> Table:
     """A row a claim, by its name."""
     rows = [
-        (one["id"], cell(one["effect"], 3, sign=True), _p(one), published(one), one["verdict"])
+        (one["id"], one["verdict"], cell(one["effect"], 3, sign=True), _p(one), published(one))
         for one in results["claims"]
     ]
-    head = ("claim", "effect", "p", "paper's test", "verdict")
-    return Table("Claims of the papers", head, tuple(rows), NOTE, left=1)
+    head = ("claim", "verdict", "effect", "p", "paper's test")
+    return Table("Claims of the papers", head, tuple(rows), NOTE, left=2)
 
 
 def words_table(results: Mapping[str, Any]) -> Table:
