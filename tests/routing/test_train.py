@@ -214,3 +214,22 @@ def test_the_bundled_model_can_be_asked_where_it_would_skip(tiny_host):
     text = torch.tensor(satlens.wrap(tiny_host).tokenizer.encode("Lily had a red ball. " * 20))
     run = train_gates(gates, crops(text, 1, 16), TrainSettings(2, joint=False))
     assert run.done and math.isfinite(run.history[-1]["loss"])
+
+
+def test_products_in_bfloat16_and_weights_in_float32(monkeypatch):
+    """What a GPU does, on the CPU, whose autocast is left off otherwise."""
+    want, gates = gated(), gated()
+    plain = train_gates(want, source(), SHORT)
+    autocast, asked = torch.autocast, []
+
+    def on(kind, dtype, enabled):
+        asked.append((kind, dtype, enabled))
+        return autocast(kind, dtype, True)
+
+    monkeypatch.setattr(torch, "autocast", on)
+    done = train_gates(gates, source(), SHORT)
+    assert asked[0] == ("cpu", torch.bfloat16, False)
+    assert not same(weights(gates), weights(want))  # the products were rounded
+    for name, value in weights(gates).items():
+        assert value.dtype == torch.float32 and torch.isfinite(value).all(), name
+    assert done.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=0.05)
