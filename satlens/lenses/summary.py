@@ -2,12 +2,13 @@
 
     shortcut_early, _middle, _late    shortcut - the better of identity and shift
     shortcut_as_published             shortcut - identity, all layers
+    shortcut_explains_more            r2 of shortcut - r2 of identity, and of shift, in each run: the weakest
     attention_tolerates_best          linear maps in place of attention - of the best other part
     attention_map_beyond_mean         linear maps of attention - its mean output in their place
 
-in precision@1 on held-out documents, each judged by the rule of `satlens.verdicts`. The layers 0 .. L - 2 are
-cut into three runs. The shift is the identity with its mean put right: what is left over it, a linear map
-reads from the state.
+in precision@1 (but for r2) on held-out documents, each judged by the rule of `satlens.verdicts`. The layers
+0 .. L - 2 are cut into three runs. The shift is the identity with its mean put right: what is left over it, a
+linear map reads from the state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -123,8 +124,9 @@ def report(
         >>> found = satlens.lenses.report(
         ...     satlens.load_model("tiny"), texts, ridge=0.01, tuned_steps=0, submodule_tokens=0, draws=50
         ... )
-        >>> [one["id"] for one in found.verdicts]
-        ['shortcut_early', 'shortcut_middle', 'shortcut_late', 'shortcut_as_published']
+        >>> [one["id"] for one in found.verdicts]  # doctest: +NORMALIZE_WHITESPACE
+        ['shortcut_early', 'shortcut_middle', 'shortcut_late', 'shortcut_as_published',
+         'shortcut_explains_more']
     """
     model = wrap(model)
     rank = max(1, model.d_model // 8) if rank is None else rank
@@ -265,10 +267,29 @@ def _verdicts(
     if one["verdict"] == HOLDS and not any(v["verdict"] == HOLDS for v in made):
         one["verdict"] = AS_PUBLISHED
         one["why"] += " In no run of layers is it above the shift as well."
-    made.append(one)
+    made += [one, _explains_more(quality, runs, margin)]
     if submodules is not None:
         made += _submodule_verdicts(submodules, margin)
     return made
+
+
+def _explains_more(
+    quality: Quality, runs: Mapping[str, tuple[int, ...]], margin: float
+) -> dict[str, Any]:
+    """In every run and over both controls: the weakest effect, and the largest p (needs no correction)."""
+    found = {
+        (control, name): quality.difference("shortcut", control, "r2", layers)[0]
+        for control in ("identity", "shift") for name, layers in runs.items()
+    }  # fmt: skip
+    (control, name), weakest = min(
+        found.items(), key=lambda item: item[1].low if np.isfinite(item[1].low) else -np.inf
+    )
+    return judged(
+        "shortcut_explains_more",
+        "A linear shortcut explains more of the final state than the identity, shifted or not, everywhere.",
+        (f"r2 above the {control}, {name} layers", weakest), margin, control,
+        p=float(np.max([one.p for one in found.values()])),
+    )  # fmt: skip
 
 
 def _submodule_verdicts(quality: Quality, margin: float) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def test_the_verdicts_are_those_of_the_numbers(found):
     ids = [one["id"] for one in found.verdicts]
     assert ids == [
         "shortcut_early", "shortcut_middle", "shortcut_late", "shortcut_as_published",
-        "attention_tolerates_best", "attention_map_beyond_mean",
+        "shortcut_explains_more", "attention_tolerates_best", "attention_map_beyond_mean",
     ]  # fmt: skip
     published = found.verdicts[3]
     value = found.test.difference("shortcut", "identity", "precision@1", found.test.layers)[0]
@@ -80,6 +80,20 @@ def test_the_verdicts_are_those_of_the_numbers(found):
     ]
     assert late["effect"]["value"] == pytest.approx(min(gains))
     assert late["null"] == ("identity", "shift")[gains.index(min(gains))]
+
+
+def test_the_weakest_run_and_control_decide_what_a_map_explains(found):
+    one = found.verdicts[4]
+    every = {
+        (control, name): found.test.difference("shortcut", control, "r2", layers)[0]
+        for control in ("identity", "shift")
+        for name, layers in found.runs.items()
+    }
+    control, name = min(every, key=lambda key: every[key].low)
+    assert one["effect"] == {
+        "name": f"r2 above the {control}, {name} layers", **every[control, name].to_dict(),
+    }  # fmt: skip
+    assert one["p"] == max(gain.p for gain in every.values())
 
 
 def verdicts(found):
@@ -115,7 +129,7 @@ def test_a_host_without_sub_modules_and_states_without_all_directions_are_notes(
     model = linear_model(d=8, vocab=30)
     model.host.embed.data[:, 3] = model.host.place.data[:, 3] = 0
     found = report(model, random_ids(30, [30] * 20), tuned_steps=0, draws=50)
-    assert found.submodules is None and len(found.verdicts) == 4
+    assert found.submodules is None and len(found.verdicts) == 5
     notes = "\n".join(found.notes)
     assert "Sub-modules: not available. The sub-modules of linear stack" in notes
     assert "fewer than d = 8 directions (layer 0: 7" in notes

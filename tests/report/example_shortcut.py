@@ -50,6 +50,7 @@ def make_shortcut(n_layers=16, docs=12, without=(), k=5) -> dict:
             *verdicts,
             _verdict("shortcut_as_published", "A linear shortcut tells more, all layers.", 0.061,
                      "identity"),
+            _verdict("shortcut_explains_more", "A linear shortcut explains more.", 0.012, "identity"),
             _verdict("attention_tolerates_best", "Attention tolerates a linear map best.", -0.08, "norm1",
                      "does not hold"),
         ],
