@@ -1,5 +1,5 @@
-"""Sphinx settings. Two pages are made here from what they describe, so that they cannot disagree:
-the keys of results.json from the schemas, and the notebook from the tutorial's source.
+"""Sphinx settings. Pages are made here from what they describe, so that they cannot disagree: the keys
+of results.json from the schemas, the notebooks from the tutorials, the recipes from hooks/ and its tests.
 """
 
 import os
@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util import logging
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -17,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 # The notebook runs from docs/_made and imports the recipes beside the tutorials.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 
+import recipes  # noqa: E402
 from schema_table import keys_of_results  # noqa: E402
 
 from satlens.report.validate import VERBS, schema  # noqa: E402
@@ -74,6 +78,18 @@ def executed_before(name: str, notebook: Any) -> Any:
     executed = jupytext.read(path)
     cells = [[(cell.cell_type, cell.source) for cell in one.cells] for one in (executed, notebook)]
     return executed if cells[0] == cells[1] else None
+
+
+def make_recipes(app: Sphinx, config: Config) -> None:
+    """Write the page of the recipes; a build that executes no notebook runs no test either."""
+    host, outcomes = recipes.results(run=config.nb_execution_mode != "off")
+    if failed := [test for test, (outcome, _) in outcomes.items() if outcome == "failed"]:
+        logging.getLogger(__name__).warning("Tests of the recipes failed: %s", ", ".join(failed))
+    (MADE / "recipes.md").write_text(recipes.page(host, outcomes), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("config-inited", make_recipes)
 
 
 def local_inventory() -> str:

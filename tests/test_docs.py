@@ -1,11 +1,13 @@
 """What the documentation points at is there."""
 
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
 from satlens.claims import CLAIMS
+from tests.hooks.outcomes import Recorder, read
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
@@ -34,3 +36,62 @@ def test_the_page_of_claims_has_a_row_for_each():
     for claim in CLAIMS.values():
         assert f"| `{claim.id}` | {claim.statement} |" in page
     assert len(re.findall(r"^\| `\w+` \|", page, re.M)) == len(CLAIMS)
+
+
+@pytest.fixture
+def recipes():
+    """docs/recipes.py, which makes the page of the hook recipes."""
+    spec = importlib.util.spec_from_file_location("recipes", ROOT / "docs" / "recipes.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def report(test, outcome, when="call", why=None):
+    node = f"tests/hooks/test_gate.py::{test}"
+    return pytest.TestReport(node, ("", 0, ""), {}, outcome, why and ("", 0, why), when)
+
+
+GATE = "test_it_is_what_token_gates_do"
+RUN = [
+    report(f"{GATE}[one]", "passed"),
+    report(f"{GATE}[two]", "passed", "setup"),
+    report(f"{GATE}[two]", "failed"),
+    report(f"{GATE}[two]", "passed", "teardown"),
+    report(f"{GATE}[three]", "skipped", "setup", "Skipped: no such host"),
+    report(f"{GATE}[four]", "passed"),
+    report(f"{GATE}[four]", "failed", "teardown"),
+]
+
+
+def test_the_page_of_recipes_has_what_the_tests_gave(recipes, tmp_path):
+    recorder = Recorder(tmp_path)
+    for one in RUN:
+        recorder.note(one)
+    recorder.write()
+    host, outcomes = read(tmp_path)
+    page = recipes.page(host, outcomes)
+    assert "1 passed, 2 failed, 1 skipped (no such host)." in page
+    assert f"TransformerLens {host}" in page and host[0] in "34"
+    line = "* it is what token gates do (`tests/hooks/test_gate.py`): 1 passed, 2 failed, 1 skipped"
+    assert line in page.splitlines()
+    assert "(`tests/hooks/test_steer.py`): not run" in page
+
+
+def test_results_of_other_files_are_not_shown(recipes, tmp_path):
+    recorder = Recorder(tmp_path)
+    recorder.note(RUN[0])
+    recorder.digest = "of what the files were before"
+    recorder.write()
+    assert read(tmp_path) == ("", {})
+    page = recipes.page(*read(tmp_path))
+    assert "They were not run for this build" in page and "passed" not in page.split("## Their")[1]
+
+
+def test_the_page_of_recipes_has_all_of_them_with_their_tests(recipes):
+    page, calls = recipes.page("", {}), recipes.callers()
+    for path in ROOT.glob("hooks/*.py"):
+        assert f"## {path.stem}\n" in page and path.read_text(encoding="utf-8") in page
+        assert len(calls[path.stem]) >= 3
+    assert ("test_hooks.py", "test_no_hook_is_left_behind") in calls["freeze_after_saturation"]
+    assert not any(test == GATE for _, test in calls["steer_to_next_stage"])
