@@ -4,21 +4,21 @@ The products are the same up to the rounding of their sums, so states differ in 
 may be decided otherwise where two scores are nearly equal. Nothing else changes, and nothing stays.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from satlens.models.protocol import ResidualModel
+from satlens.models.protocol import Host, ResidualModel
 
 PRODUCT: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 """oneDNN's linear layer: a private call, so it may be missing."""
 
 
 @contextmanager
-def fast_linears(model: nn.Module | ResidualModel) -> Iterator[int]:
+def fast_linears(model: nn.Module | ResidualModel) -> Generator[int, None, None]:
     """Run the model's linear layers through oneDNN inside; gives how many it took.
 
     Taken are `torch.nn.Linear` and Hugging Face's Conv1D (of which a turned copy of the weight is made) in
@@ -47,7 +47,7 @@ def fast_linears(model: nn.Module | ResidualModel) -> Iterator[int]:
         yield taken
 
 
-def _weight(module: nn.Module) -> Tensor | None:
+def _weight(module: Host) -> Tensor | None:
     """``[out, in]`` of a layer that can be taken, else None."""
     kind = type(module)
     if kind is not nn.Linear and (kind.__name__, kind.__module__) != (
@@ -61,7 +61,7 @@ def _weight(module: nn.Module) -> Tensor | None:
     return weight if kind is nn.Linear else weight.T.contiguous()
 
 
-def _forward(module: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
+def _forward(module: Host, weight: Tensor, x: Tensor) -> Tensor:
     if PRODUCT is None or x.dtype != torch.float32 or torch.is_grad_enabled():  # it has no gradient
         return type(module).forward(module, x)
     return product(x, weight, module.bias)

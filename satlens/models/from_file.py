@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -72,6 +72,8 @@ def run_file(path: Path) -> ModuleType:
     place = str(path.resolve())
     name = f"satlens_file_{hashlib.sha256(place.encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_file_location(name, place)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses, among others, look their module up while it runs
@@ -111,7 +113,7 @@ def find_function(module: ModuleType, path: Path, name: str) -> Callable[[], Any
 
 
 @contextmanager
-def folder_importable(folder: Path) -> Iterator[None]:
+def folder_importable(folder: Path) -> Generator[None, None, None]:
     """Modules in this folder can be imported inside; installed ones of the same name come first."""
     sys.path.append(str(folder))
     try:

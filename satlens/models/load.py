@@ -10,10 +10,10 @@ import copy
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ from satlens.models.hosts.vision import check_heads, example_image, image_shape
 from satlens.models.hub import CHOICES, MAIN, in_cache, one_line, reach
 from satlens.models.inputs.audio_processor import load_audio_processor, reads_audio
 from satlens.models.inputs.image_processor import load_image_processor, reads_images
-from satlens.models.protocol import ResidualModel
+from satlens.models.protocol import Host, ResidualModel
 from satlens.models.readout import logits_of
 from satlens.models.wrap import check_weights
 from satlens.zoo import TINY, lstm
@@ -94,7 +94,7 @@ def load_model(
         check_heads(hf)
     tokenizer = None if images else load_tokenizer(source, local, at)
     processor = load_image_processor(source, local, at) if images else None
-    model = None if bridge else to_hooked_transformer(hf, name, tokenizer)
+    model: Host = None if bridge else to_hooked_transformer(hf, name, tokenizer)
     if model is None:
         model = to_bridge(hf, name, tokenizer)
     if images:
@@ -155,9 +155,7 @@ def load_lstm(source: str, dtype: torch.dtype, bridge: bool) -> nn.Module:
     return model
 
 
-def load_hf(
-    name: str, source: str, local: bool, dtype: torch.dtype, revision: str = MAIN
-) -> nn.Module:
+def load_hf(name: str, source: str, local: bool, dtype: torch.dtype, revision: str = MAIN) -> Host:
     """The Hugging Face model, of the class its configuration names; every weight accounted for."""
     import transformers
 
@@ -168,7 +166,8 @@ def load_hf(
             )
             names = config.architectures or []
             kind = getattr(transformers, names[0], None) if names else None
-            model, info = (kind or transformers.AutoModelForCausalLM).from_pretrained(
+            loader = cast(Any, kind or transformers.AutoModelForCausalLM)
+            model, info = loader.from_pretrained(
                 source, config=config, dtype=dtype, local_files_only=local, use_safetensors=True,
                 output_loading_info=True, revision=revision,
             )  # fmt: skip
@@ -193,7 +192,7 @@ def load_hf(
 
 
 @contextmanager
-def no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Generator[None, None, None]:
     """transformers shows no bar for reading a file; the caller's choice comes back afterwards."""
     from transformers.utils import logging as hf_logging
 
@@ -225,7 +224,7 @@ def load_tokenizer(source: str, local: bool, revision: str = MAIN) -> Any:
         return None
 
 
-def to_bridge(hf: nn.Module, name: str, tokenizer: Any) -> nn.Module:
+def to_bridge(hf: Host, name: str, tokenizer: Any) -> nn.Module:
     """A TransformerBridge around a copy of the model (building one changes what it is built on)."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
@@ -252,7 +251,7 @@ SAME = {torch.float64: 1e-8, torch.float32: 1e-3, torch.float16: 5e-2, torch.bfl
 
 
 @torch.no_grad()
-def check_same_logits(model: nn.Module, hf: nn.Module, name: str) -> None:
+def check_same_logits(model: nn.Module, hf: Host, name: str) -> None:
     """The host's logits are those of the Hugging Face model, where it reads one row of tokens or pixels."""
     parameter = next(hf.parameters())
     inputs = check_input(hf)
@@ -270,7 +269,7 @@ def check_same_logits(model: nn.Module, hf: nn.Module, name: str) -> None:
         )
 
 
-def check_input(hf: nn.Module) -> torch.Tensor | None:
+def check_input(hf: Host) -> torch.Tensor | None:
     """One image, or one row of ids; None for a model that reads anything else."""
     config = hf.config
     if reads_images(hf):

@@ -9,16 +9,23 @@ which `satlens.wrap` verifies once. Everything else in satlens talks to this cla
 imports a host class, so one code base serves TransformerLens 3 and 4 and bare Hugging Face modules.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from satlens.errors import ModelError
+
+if TYPE_CHECKING:
+    from satlens.models.inputs.batches import Batches
+
+Host = Any
+"""A model of TransformerLens or of Hugging Face, as the code that reads it inside has it: which parts it has
+differs between kinds and versions, and torch types every one of them as a tensor or a module."""
 
 HookFn = Callable[..., Tensor | None]
 """A TransformerLens hook: ``fn(resid, hook=hook_point)`` returns a new state, or None."""
@@ -119,7 +126,7 @@ class ResidualModel:
     hook_points: tuple[nn.Module, ...]
     readout: Callable[[Tensor], Tensor]
     forward: Callable[[Batch], Tensor]
-    batches: Callable[..., Iterable[Batch]]
+    batches: "Callable[..., Batches]"
     d_model: int
     n_outputs: int
     context: int | None = None
@@ -148,7 +155,7 @@ class ResidualModel:
         return next(self.host.parameters()).device
 
     @contextmanager
-    def hooks(self, fwd_hooks: Sequence[tuple[int, HookFn]]) -> Iterator[None]:
+    def hooks(self, fwd_hooks: Sequence[tuple[int, HookFn]]) -> Generator[None, None, None]:
         """Run ``fn(resid, hook=point)`` on the state after block ``layer`` inside the context.
 
         Hooks that the caller has already put on the host run first and are kept. On leaving, and

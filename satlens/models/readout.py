@@ -7,13 +7,15 @@ cap ``c tanh(z / c)``, a positive scale). Which steps a host has is said in its 
 `satlens.wrap` checks that nothing is missing, and that the head is what it says.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from satlens.models.protocol import Host
 
 Readout = Callable[[Tensor], Tensor]
 
@@ -68,9 +70,8 @@ class LinearReadout:
 
     def head(self) -> Head | None:
         """W and b as they are now; None while a hook on the module (or its kind) hides them."""
-        if not self.linear or any(
-            module._forward_hooks or module._forward_pre_hooks for module in self.output.modules()
-        ):
+        modules = cast(Iterator[Host], self.output.modules())
+        if not self.linear or any(one._forward_hooks or one._forward_pre_hooks for one in modules):
             return None
         return head_of(self.output)
 
@@ -92,7 +93,7 @@ def _apply(steps: tuple[Readout, ...], resid: Tensor) -> Tensor:
     return out.reshape(*resid.shape[:-1], out.shape[-1])
 
 
-def head_of(module: nn.Module) -> Head | None:
+def head_of(module: Host) -> Head | None:
     """W and b of a module that is a linear map and nothing else; None for any other."""
     if type(module) is nn.Linear:
         weight, bias = module.weight, module.bias
@@ -104,8 +105,9 @@ def head_of(module: nn.Module) -> Head | None:
         return None
     if not weight.is_floating_point():
         return None
-    empty = bias is None or not bool(bias.detach().any())
-    return Head(weight.detach(), None if empty else bias.detach(), module)
+    if bias is not None:
+        bias = bias.detach() if bool(bias.detach().any()) else None
+    return Head(weight.detach(), bias, module)
 
 
 @torch.no_grad()

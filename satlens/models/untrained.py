@@ -17,7 +17,7 @@ The global random state is left as it was, and no tensor is shared with the trai
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch import nn
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import ModelError
 from satlens.models.identity import weights_sha256
-from satlens.models.protocol import ResidualModel
+from satlens.models.protocol import Host, ResidualModel
 
 HF_STD = 0.02
 """``initializer_range`` of BERT, GPT-2, GPT-NeoX and Llama configurations."""
@@ -77,7 +77,7 @@ def untrained(
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Generator[None, None, None]:
     """A seeded CPU generator inside; the caller's random state comes back afterwards."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Hooked.* is deprecated", DeprecationWarning)
@@ -127,7 +127,7 @@ def keep_readers(host: nn.Module, fresh: nn.Module) -> None:
             setattr(fresh, name, getattr(host, name))
 
 
-def fresh_lstm(host: Any) -> nn.Module:
+def fresh_lstm(host: Host) -> nn.Module:
     """The stacked LSTM of the same shape."""
     fresh = like(host.untrained(), host)
     for name in ("name_or_path", "tokenizer"):
@@ -144,7 +144,7 @@ def like(fresh: nn.Module, host: nn.Module) -> nn.Module:
     return fresh.to(parameter.device)
 
 
-def fresh_bridge(host: Any) -> nn.Module:
+def fresh_bridge(host: Host) -> nn.Module:
     """A new bridge; of a bridge in compatibility mode the raw one (same logits up to a constant)."""
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
@@ -164,7 +164,7 @@ def fresh_bridge(host: Any) -> nn.Module:
     return fresh
 
 
-def fresh_native(host: Any) -> nn.Module:
+def fresh_native(host: Host) -> nn.Module:
     """A new TransformerLens-native bridge; its settings' own seed would override ours."""
     if host.cfg.architecture != "TransformerLensNative":
         raise ModelError(
@@ -181,7 +181,7 @@ def fresh_native(host: Any) -> nn.Module:
     return fresh
 
 
-def fresh_hooked(host: Any) -> nn.Module:
+def fresh_hooked(host: Host) -> nn.Module:
     """The same TransformerLens 3 class from the same settings, initialised."""
     cfg = copy.deepcopy(host.cfg)
     # The constructor would load the tokenizer by name (from the network), and seed by itself.
@@ -247,19 +247,19 @@ def scale_writers(model: Any) -> None:
 
 
 @torch.no_grad()
-def tie_head(host: Any, fresh: Any) -> None:
+def tie_head(host: Host, fresh: Any) -> None:
     """Give the fresh model a tied head if the trained one's head holds its embeddings."""
     if not same_head(host):
         return
     fresh.unembed.W_U.copy_(embedding(fresh).T)
 
 
-def embedding(host: Any) -> torch.Tensor:
+def embedding(host: Host) -> torch.Tensor:
     """The token embedding of a HookedTransformer, HookedEncoder or HookedEncoderDecoder."""
     return host.embed.W_E if hasattr(host.embed, "W_E") else host.embed.embed.W_E
 
 
-def same_head(host: Any) -> bool:
+def same_head(host: Host) -> bool:
     """Whether the unembedding is the embedding, transposed (the host keeps two copies)."""
     head, table = host.unembed.W_U, embedding(host)
     return head.shape == table.T.shape and bool(torch.equal(head, table.T))

@@ -13,6 +13,7 @@ does not scale. The number of blocks is the length of the stack that is hooked:
 ``cfg.n_layers`` counts T5's ENCODER.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from satlens.models.hosts.hooked import device_of
 from satlens.models.hosts.vision import image_parts
 from satlens.models.inputs.pairs import pair_batches
 from satlens.models.inputs.text import example_ids, token_batches
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import (
     LinearReadout,
     Readout,
@@ -35,7 +36,7 @@ from satlens.models.readout import (
 )
 
 
-def bridge(host: nn.Module) -> ResidualModel:
+def bridge(host: Host) -> ResidualModel:
     """A TransformerBridge as a `ResidualModel`."""
     if hasattr(host, "decoder_blocks"):
         return encoder_decoder_bridge(host)
@@ -46,22 +47,22 @@ def bridge(host: nn.Module) -> ResidualModel:
     return token_bridge(host)
 
 
-def name_of(host: nn.Module) -> str:
+def name_of(host: Host) -> str:
     """The bridge's name, or its model's class."""
     return getattr(host.cfg, "model_name", None) or type(host.original_model).__name__
 
 
-def states_of(stack: nn.ModuleList) -> tuple[nn.Module, ...]:
+def states_of(stack: Iterable[Host]) -> tuple[nn.Module, ...]:
     """One hook point a block."""
     return tuple(block.hook_resid_post for block in stack)
 
 
-def has(host: nn.Module, name: str) -> bool:
+def has(host: Host, name: str) -> bool:
     """Whether the bridge has this component (some adapters raise more than AttributeError)."""
     return name in host._modules
 
 
-def token_bridge(host: nn.Module) -> ResidualModel:
+def token_bridge(host: Host) -> ResidualModel:
     """Decoder-only and BERT-like bridges."""
 
     def forward(batch: Batch) -> Tensor:
@@ -104,7 +105,7 @@ def token_bridge(host: nn.Module) -> ResidualModel:
     )
 
 
-def token_readout(host: nn.Module) -> Readout:
+def token_readout(host: Host) -> Readout:
     """What the bridge's own model does between its last block and its logits."""
     head = masked_head(host)
     if head is not None:
@@ -117,7 +118,7 @@ def token_readout(host: nn.Module) -> Readout:
     return LinearReadout(before, host.unembed, (output_transform(host),))
 
 
-def masked_head(host: nn.Module) -> nn.Module | None:
+def masked_head(host: Host) -> nn.Module | None:
     """A masked-language head (dense layer, activation, norm, output), as BERT has one."""
     model = host.original_model
     return next(
@@ -134,13 +135,13 @@ def masked_readout(head: nn.Module) -> Readout:
     return chain(head)
 
 
-def output_transform(host: nn.Module) -> Readout:
+def output_transform(host: Host) -> Readout:
     """What comes after the unembedding: the adapter's transform, or the configured soft cap."""
     transform = getattr(host.adapter, "apply_output_logits_transform", None)
     return transform or soft_cap(getattr(host.cfg, "output_logits_soft_cap", None))
 
 
-def unembedding_rows(host: nn.Module) -> int:
+def unembedding_rows(host: Host) -> int:
     """Number of outputs, from the host's output layer where it has one, else from its settings."""
     get = getattr(host.original_model, "get_output_embeddings", None)
     layer = get() if callable(get) else None
@@ -156,7 +157,7 @@ def context_of(cfg: Any) -> int | None:
     return int(n_ctx) if n_ctx and n_ctx > 0 else None
 
 
-def encoder_decoder_bridge(host: nn.Module) -> ResidualModel:
+def encoder_decoder_bridge(host: Host) -> ResidualModel:
     """T5- and BART-like bridges, seen as their decoder."""
     config = host.original_model.config
 
@@ -202,7 +203,7 @@ def scales_states(config: Any) -> bool:
     return bool(getattr(config, "scale_decoder_outputs", config.tie_word_embeddings))
 
 
-def image_bridge(host: nn.Module) -> ResidualModel:
+def image_bridge(host: Host) -> ResidualModel:
     """ViT- and DeiT-like image classifiers; one image, one real position (the class token)."""
     config = host.original_model.config
     missing = [name for name in ("blocks", "ln_final", "unembed") if not has(host, name)]

@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from satlens.models.protocol import Host
+
 
 def has_hooked_transformer() -> bool:
     """Whether this TransformerLens still has HookedTransformer (3.x); asked without importing it."""
     return importlib.util.find_spec("transformer_lens.HookedTransformer") is not None
 
 
-def to_hooked_transformer(hf: nn.Module, name: str, tokenizer: Any = None) -> nn.Module | None:
+def to_hooked_transformer(hf: Host, name: str, tokenizer: Any = None) -> nn.Module | None:
     """The HookedTransformer of a Hugging Face model, or None where there is none for it."""
     architecture = type(hf).__name__
     if architecture not in SETTINGS or not has_hooked_transformer():

@@ -8,7 +8,7 @@ out, and where the first convolution is normalised over time (``feat_extract_nor
 normalised over its own frames, so a recording is read as it would be alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -21,28 +21,27 @@ from satlens.errors import ModelError
 from satlens.models.hosts.hooked import device_of
 from satlens.models.hosts.hugging_face import HookedModule, name_of
 from satlens.models.inputs.heard import heard_batches
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout, logits_of
 
 
-def ctc(host: Any) -> ResidualModel:
+def ctc(host: Host) -> ResidualModel:
     """``HubertForCTC`` or ``Wav2Vec2ForCTC`` as a `ResidualModel`."""
     check_ctc(host)
     encoder = body_of(host).encoder
     hooked = HookedModule(host, encoder.layers)
-    points = tuple(block.hook_resid_post for block in hooked.blocks)
     return ctc_model(
         host,
         host,
         name_of(host),
-        points,
+        hooked.points,
         encoder.layer_norm,
         host.lm_head,
         attached=hooked.attached,
     )
 
 
-def ctc_bridge(host: Any, name: str) -> ResidualModel:
+def ctc_bridge(host: Host, name: str) -> ResidualModel:
     """The same inside a TransformerBridge."""
     model = host.original_model
     check_ctc(model)
@@ -50,12 +49,12 @@ def ctc_bridge(host: Any, name: str) -> ResidualModel:
     return ctc_model(host, model, name, points, host.embed_ln, host.unembed)
 
 
-def body_of(model: Any) -> Any:
+def body_of(model: Host) -> Any:
     """The encoder model inside the one with the head."""
     return getattr(model, model.base_model_prefix)
 
 
-def check_ctc(model: Any) -> None:
+def check_ctc(model: Host) -> None:
     """Refuse models without a CTC head, and parts that are not accounted for."""
     if not hasattr(model, "lm_head"):
         raise ModelError(
@@ -67,8 +66,8 @@ def check_ctc(model: Any) -> None:
 
 
 def ctc_model(
-    host: Any,
-    model: Any,
+    host: Host,
+    model: Host,
     name: str,
     points: tuple[nn.Module, ...],
     norm: nn.Module,
@@ -107,7 +106,7 @@ def ctc_model(
 
 
 @contextmanager
-def normed_apart(model: Any, mask: Int[Tensor, "batch sample"]) -> Iterator[None]:
+def normed_apart(model: Host, mask: Int[Tensor, "batch sample"]) -> Generator[None, None, None]:
     """Each row's first convolution normalised over its own frames, not over its padding."""
     if model.config.feat_extract_norm != "group" or bool(mask.all()):
         yield

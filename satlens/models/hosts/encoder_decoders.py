@@ -13,7 +13,6 @@ encoder: the stack itself is counted.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,18 +21,18 @@ from satlens.models.hosts.hooked import device_of
 from satlens.models.hosts.hugging_face import HookedModule, residual_model
 from satlens.models.inputs.pairs import pair_batches
 from satlens.models.inputs.text import example_ids
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout, Readout, chain, logits_of, scaled
 
 
-def t5(host: Any) -> ResidualModel:
+def t5(host: Host) -> ResidualModel:
     """T5ForConditionalGeneration and MT5ForConditionalGeneration."""
     scale = host.config.d_model**-0.5 if scales_states(host.config) else 1.0
     readout = LinearReadout((host.decoder.final_layer_norm, scaled(scale)), host.lm_head)
     return decoder_of(host, host.decoder.block, readout, None)
 
 
-def bart(host: Any) -> ResidualModel:
+def bart(host: Host) -> ResidualModel:
     """BartForConditionalGeneration, MBartForConditionalGeneration and MarianMTModel."""
     decoder = host.model.decoder
     norm = getattr(decoder, "layer_norm", None)  # mBART's; the others have no final norm
@@ -56,7 +55,7 @@ PAIRS: dict[str, Callable[[nn.Module], ResidualModel]] = {
 
 
 def decoder_of(
-    host: Any, layers: nn.ModuleList, readout: Readout, context: int | None
+    host: Host, layers: nn.ModuleList, readout: Readout, context: int | None
 ) -> ResidualModel:
     """An encoder-decoder as a `ResidualModel` of its decoder's layers."""
     hooked = HookedModule(host, layers)

@@ -10,7 +10,6 @@ norm: each block ends in its own. The hook point stands behind the layer module,
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -18,18 +17,18 @@ from torch.nn.functional import gelu
 from satlens.models.hosts.hooked import device_of
 from satlens.models.hosts.hugging_face import HookedModule, residual_model
 from satlens.models.inputs.text import example_ids, token_batches
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout, logits_of
 
 
-def bert(host: Any) -> ResidualModel:
+def bert(host: Host) -> ResidualModel:
     """BertForMaskedLM."""
     head = host.cls.predictions
     readout = LinearReadout((head.transform,), head.decoder)
     return encoder(host, host.bert.encoder.layer, readout, host.config.max_position_embeddings)
 
 
-def roberta(host: Any) -> ResidualModel:
+def roberta(host: Host) -> ResidualModel:
     """RobertaForMaskedLM and XLMRobertaForMaskedLM; positions begin behind the padding id."""
     head, config = host.lm_head, host.config
     readout = LinearReadout((head.dense, gelu, head.layer_norm), head.decoder)
@@ -37,7 +36,7 @@ def roberta(host: Any) -> ResidualModel:
     return encoder(host, host.roberta.encoder.layer, readout, context)
 
 
-def distilbert(host: Any) -> ResidualModel:
+def distilbert(host: Host) -> ResidualModel:
     """DistilBertForMaskedLM."""
     steps = (host.vocab_transform, host.activation, host.vocab_layer_norm)
     readout = LinearReadout(steps, host.vocab_projector)
@@ -55,7 +54,7 @@ MASKED: dict[str, Callable[[nn.Module], ResidualModel]] = {
 
 
 def encoder(
-    host: Any, layers: nn.ModuleList, readout: LinearReadout, context: int
+    host: Host, layers: nn.ModuleList, readout: LinearReadout, context: int
 ) -> ResidualModel:
     """A masked language model as a `ResidualModel`."""
     hooked = HookedModule(host, layers)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from satlens.models.inputs.pairs import pair_batches
 from satlens.models.inputs.text import example_ids, token_batches
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout, scaled, soft_cap
 
 
-def hooked_transformer(host: nn.Module) -> ResidualModel:
+def hooked_transformer(host: Host) -> ResidualModel:
     """A HookedTransformer as a `ResidualModel`."""
 
     def forward(batch: Batch) -> Tensor:
@@ -58,7 +58,7 @@ def hooked_transformer(host: nn.Module) -> ResidualModel:
     )
 
 
-def hooked_encoder(host: nn.Module) -> ResidualModel:
+def hooked_encoder(host: Host) -> ResidualModel:
     """A HookedEncoder (BERT with its masked-language head) as a `ResidualModel`."""
 
     def forward(batch: Batch) -> Tensor:
@@ -89,7 +89,7 @@ def hooked_encoder(host: nn.Module) -> ResidualModel:
     )
 
 
-def hooked_encoder_decoder(host: nn.Module) -> ResidualModel:
+def hooked_encoder_decoder(host: Host) -> ResidualModel:
     """A HookedEncoderDecoder (T5) as a `ResidualModel` of its decoder."""
 
     def forward(batch: Batch) -> Tensor:

@@ -10,12 +10,12 @@ With ``residual_in_fp32`` (its default) the sum is kept in float32 whatever the 
 bfloat16 Mamba are float32; what the head reads is ``norm_f(h)``, rounded to the type of its weights.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
@@ -24,7 +24,7 @@ from transformer_lens.HookedRootModule import HookedRootModule
 from satlens.errors import ModelError
 from satlens.models.hosts.hooked import device_of
 from satlens.models.inputs.text import example_ids, token_batches
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout, Readout, logits_of, scaled, soft_cap
 
 
@@ -84,8 +84,13 @@ class HookedModule(HookedRootModule):
         self.setup()
         self.train(model.training)
 
+    @property
+    def points(self) -> tuple[HookPoint, ...]:
+        """The hook points, in the order of the layers."""
+        return tuple(cast(_Block, block).hook_resid_post for block in self.blocks)
+
     @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> Generator[None, None, None]:
         """Route every layer's output through its hook point, also when ``model`` is called itself."""
         if self._attached:  # entered twice, a state would pass its hooks twice
             yield
@@ -93,8 +98,8 @@ class HookedModule(HookedRootModule):
         with ExitStack() as stack:
             self._attached = True
             stack.callback(setattr, self, "_attached", False)
-            for layer, block in zip(self.layers, self.blocks, strict=True):
-                handle = layer.register_forward_hook(partial(_through, block.hook_resid_post))
+            for layer, point in zip(self.layers, self.points, strict=True):
+                handle = layer.register_forward_hook(partial(_through, point))
                 stack.callback(handle.remove)
             yield
 
@@ -111,7 +116,7 @@ def _through(point: HookPoint, _layer: nn.Module, _inputs: Any, output: Any) -> 
     return point(output)
 
 
-def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
+def hooked_hf(host: Host, readout: Readout | None = None) -> ResidualModel:
     """A Hugging Face causal language model as a `ResidualModel`.
 
     Args:
@@ -122,7 +127,7 @@ def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
         ModelError: no known layout, or no head and no ``readout``.
     """
     layout = find_layout(host, need_head=readout is None)
-    hooked = HookedModule(host, host.get_submodule(layout.layers))
+    hooked = HookedModule(host, blocks_at(host, layout.layers))
     config = host.config.get_text_config()
 
     def forward(batch: Batch) -> Tensor:
@@ -152,20 +157,26 @@ def hooked_hf(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
 def residual_model(hooked: HookedModule, **parts: Any) -> ResidualModel:
     """The `ResidualModel` of a bare module behind its hook points; what the kinds differ in are ``parts``."""
     host = hooked.model
+    named: dict[str, Any] = {"name": name_of(host), "tokenizer": getattr(host, "tokenizer", None)}
     return ResidualModel(
         host=host,
-        hook_points=tuple(block.hook_resid_post for block in hooked.blocks),
+        hook_points=hooked.points,
         attached=hooked.attached,
-        **{"name": name_of(host), "tokenizer": getattr(host, "tokenizer", None), **parts},
+        **named | parts,
     )
 
 
-def name_of(host: nn.Module) -> str:
+def name_of(host: Host) -> str:
     """What the model was loaded from (a local folder by its name alone, a hub name whole), or its class."""
     name = getattr(host.config, "_name_or_path", "")
     return (Path(name).resolve().name if name and Path(name).is_dir() else name) or type(
         host
     ).__name__
+
+
+def blocks_at(host: nn.Module, path: str) -> nn.ModuleList:
+    """The stack of blocks that the dotted path leads to."""
+    return cast(nn.ModuleList, host.get_submodule(path))
 
 
 def has_submodule(host: nn.Module, path: str) -> bool:
@@ -201,7 +212,7 @@ def head_readout(host: nn.Module, layout: Layout, config: Any) -> Readout:
     )
     cap = getattr(config, "final_logit_softcapping", None)
     before: tuple[Readout, ...] = (host.get_submodule(layout.norm),)
-    output = host.get_submodule(head)
+    output: Host = host.get_submodule(head)
     if getattr(config, "residual_in_fp32", False):
         before = (*before, lambda x: x.to(output.weight.dtype))
     return LinearReadout(before, output, (scaled(scale), soft_cap(cap)))

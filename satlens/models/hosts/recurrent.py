@@ -9,18 +9,17 @@ context length: a document is one row, however long. torch counts no multiply-ad
 """
 
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
 from satlens.models.hosts.hooked import device_of
 from satlens.models.hosts.hugging_face import HookedModule, residual_model
 from satlens.models.inputs.text import example_ids, token_batches
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout
 
 
-def residual_lstm(host: Any) -> ResidualModel:
+def residual_lstm(host: Host) -> ResidualModel:
     """A `satlens.zoo.lstm.ResidualLSTM` as a `ResidualModel`."""
     hooked = HookedModule(host, host.layers)
     config = host.config

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from satlens.errors import ModelError
 from satlens.models.hosts.hooked import device_of
-from satlens.models.hosts.hugging_face import HookedModule, has_submodule, residual_model
+from satlens.models.hosts.hugging_face import HookedModule, blocks_at, has_submodule, residual_model
 from satlens.models.inputs.image_batches import image_batches
 from satlens.models.inputs.image_processor import processor_of
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout, Readout, logits_of
 
 ENCODERS = ("vit", "deit")
@@ -39,7 +39,7 @@ def check_heads(host: nn.Module) -> None:
         )
 
 
-def hf_image_classifier(host: nn.Module, readout: Readout | None = None) -> ResidualModel:
+def hf_image_classifier(host: Host, readout: Readout | None = None) -> ResidualModel:
     """A ViT- or DeiT-like image classifier as a `ResidualModel`; one image, one real position.
 
     Args:
@@ -58,7 +58,7 @@ def hf_image_classifier(host: nn.Module, readout: Readout | None = None) -> Resi
         readout=readout or LinearReadout((encoder.layernorm,), host.classifier),
         d_model=host.config.hidden_size,
         tokenizer=None,
-        **image_parts(hooked, hooked.blocks[-1].hook_resid_post, host, host.config),
+        **image_parts(hooked, hooked.points[-1], host, host.config),
     )
 
 
@@ -91,7 +91,7 @@ def image_parts(run: nn.Module, last: nn.Module, host: nn.Module, config: Any) -
     }
 
 
-def find_encoder(host: nn.Module, need_head: bool) -> tuple[nn.Module, nn.ModuleList]:
+def find_encoder(host: Host, need_head: bool) -> tuple[Host, nn.ModuleList]:
     """The encoder and its blocks, where the model is built as ViT is."""
     for name in ENCODERS:
         for blocks in BLOCKS:
@@ -99,7 +99,7 @@ def find_encoder(host: nn.Module, need_head: bool) -> tuple[nn.Module, nn.Module
             if all(has_submodule(host, part) for part in parts) and (
                 not need_head or isinstance(host.classifier, nn.Linear)
             ):
-                return host.get_submodule(name), host.get_submodule(f"{name}.{blocks}")
+                return host.get_submodule(name), blocks_at(host, f"{name}.{blocks}")
     raise ModelError(
         f"{type(host).__name__} reads images and is not built like ViT or DeiT with a linear classifier. "
         f"Looked for: {' or '.join(ENCODERS)}, with {' or '.join(BLOCKS)} and layernorm inside, and "

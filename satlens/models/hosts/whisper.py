@@ -22,14 +22,14 @@ from satlens.models.hosts.hooked import device_of
 from satlens.models.hosts.hugging_face import HookedModule, residual_model
 from satlens.models.inputs.spoken import spoken_batches
 from satlens.models.inputs.text import example_ids
-from satlens.models.protocol import Batch, ResidualModel
+from satlens.models.protocol import Batch, Host, ResidualModel
 from satlens.models.readout import LinearReadout, logits_of
 
 FRAMES_PER_POSITION = 2
 """The second convolution of the encoder has stride 2."""
 
 
-def whisper(host: Any) -> ResidualModel:
+def whisper(host: Host) -> ResidualModel:
     """A Whisper model as a `ResidualModel` of its decoder."""
     hooked = HookedModule(host, host.model.decoder.layers)
     config, tokenizer = host.config, tokenizer_of(host)
@@ -73,7 +73,7 @@ def whisper(host: Any) -> ResidualModel:
     )
 
 
-def heard_once(host: Any, batch: Batch) -> dict[str, Any]:
+def heard_once(host: Host, batch: Batch) -> dict[str, Any]:
     """What the model is called with; a recording in several rows (patching) is encoded once.
 
     The encoder of a real Whisper costs far more than a short transcript's decoder.
@@ -87,19 +87,19 @@ def heard_once(host: Any, batch: Batch) -> dict[str, Any]:
     return args
 
 
-def extractor_of(host: Any) -> Any:
+def extractor_of(host: Host) -> Any:
     """What turns waveforms into the model's features, or None: a processor, or the extractor itself."""
     processor = getattr(host, "processor", None)
     return getattr(processor, "feature_extractor", processor)
 
 
-def tokenizer_of(host: Any) -> Any:
+def tokenizer_of(host: Host) -> Any:
     """The model's tokenizer, or the one in its processor, or None."""
     own = getattr(host, "tokenizer", None)
     return getattr(getattr(host, "processor", None), "tokenizer", None) if own is None else own
 
 
-def prompt_of(host: Any, tokenizer: Any) -> list[int]:
+def prompt_of(host: Host, tokenizer: Any) -> list[int]:
     """The tokens in front of every transcript: the tokenizer's prefix, or what the model forces."""
     if prefix := getattr(tokenizer, "prefix_tokens", None):
         return list(prefix)
@@ -110,7 +110,7 @@ def prompt_of(host: Any, tokenizer: Any) -> list[int]:
     return [start, *(token for _, token in sorted(forced, key=lambda p: p[0]) if token is not None)]
 
 
-def special_of(host: Any, tokenizer: Any, prompt: list[int]) -> frozenset[int]:
+def special_of(host: Host, tokenizer: Any, prompt: list[int]) -> frozenset[int]:
     """Every token that can stand in a prompt."""
     settings = host.generation_config
     found = {*prompt, *(getattr(tokenizer, "all_special_ids", None) or [])}
@@ -121,14 +121,14 @@ def special_of(host: Any, tokenizer: Any, prompt: list[int]) -> frozenset[int]:
     return frozenset(found - {None}) - end_of(host)
 
 
-def end_of(host: Any) -> frozenset[int]:
+def end_of(host: Host) -> frozenset[int]:
     """The token (or tokens) behind a transcript."""
     end = host.generation_config.eos_token_id
     end = host.config.eos_token_id if end is None else end
     return frozenset(end if isinstance(end, list | tuple) else () if end is None else (end,))
 
 
-def language_missing(host: Any, prompt: list[int]) -> bool:
+def language_missing(host: Host, prompt: list[int]) -> bool:
     """Whether a model of many languages is given a prompt that names none."""
     languages = getattr(host.generation_config, "lang_to_id", None) or {}
     return bool(languages) and not set(languages.values()) & set(prompt)
@@ -136,7 +136,7 @@ def language_missing(host: Any, prompt: list[int]) -> bool:
 
 @torch.no_grad()
 def greedy(
-    host: Any, prompt: list[int], features: Float[Tensor, "batch mel frame"], limit: int
+    host: Host, prompt: list[int], features: Float[Tensor, "batch mel frame"], limit: int
 ) -> list[Int[Tensor, " pos"]]:
     """Prompt and best next tokens, up to the end or ``limit`` tokens in all; without the end.
 

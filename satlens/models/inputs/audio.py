@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -80,6 +80,14 @@ class Recordings:
                 f"cut there: {listed([self.names[i] for i in long])}."
             )
         return Stacked(values, self.names, self.item, join(self.note, cut))
+
+
+@overload
+def read_audio(inputs: Any, *, rate: int = RATE, samples: None = None) -> Recordings: ...
+
+
+@overload
+def read_audio(inputs: Any, *, rate: int = RATE, samples: int) -> Stacked: ...
 
 
 def read_audio(

@@ -7,7 +7,7 @@ read. Accepted: a list of ``(source, target)`` pairs, each text or ids, or a map
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -43,10 +43,10 @@ def pair_batches(
         InputError: as `satlens.models.inputs.text.token_batches`; also a source or target longer than the
             context, since a target cannot be split without losing what it was decoded from.
     """
-    rows = []
+    rows: list[Row] = []
     for index, (source, target) in enumerate(split_pairs(inputs)):
         row = make_row(index, source, target, tokenizer, vocabulary, decoder_start, include_bos)
-        for name, ids in (("source", row.source), ("target", row.ids)):
+        for name, ids in (("source", source_of(row)), ("target", row.ids)):
             if context is not None and len(ids) > context:
                 raise InputError(
                     f"The {name} of pair {index} has {len(ids)} tokens; the model reads {context}. "
@@ -113,9 +113,14 @@ def one_document(side: Any) -> Any:
     return documents[0]
 
 
+def source_of(row: Row) -> Int[Tensor, " source"]:
+    """What the encoder reads; every row of a pair has it."""
+    return cast(Tensor, row.source)
+
+
 def collate_pairs(rows: Sequence[Row], device: torch.device | str) -> Batch:
     """One batch for an encoder-decoder model; positions are the decoder's."""
-    source, mask = pad_rows([row.source for row in rows], device)
+    source, mask = pad_rows([source_of(row) for row in rows], device)
     ids, decoder_mask = pad_rows([row.ids for row in rows], device)
     real: Int[Tensor, "batch pos"] = pad_sequence([row.real for row in rows], batch_first=True)
     return Batch(

@@ -181,11 +181,11 @@ def extract(
         for name, wave in zip(found.names, found.waves, strict=True)
         if len(wave) > extractor.n_samples
     ]
-    note = long and (
+    note = (
         f"{len(long)} of {len(found)} recordings {was(long)} longer than the {seconds:g} s that the model "
         f"reads at once; what comes after is left out: {listed(long)}."
     )
-    return features, with_note(found, note or None)
+    return features, with_note(found, note if long else None)
 
 
 def check_features(features: Any, shape: tuple[int, int]) -> list[Tensor]:
