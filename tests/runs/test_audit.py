@@ -10,12 +10,15 @@ import time
 import jsonschema
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 import satlens
 from satlens.cli import main
 from satlens.report.validate import schema
 from satlens.runs import AuditSettings, run_audit
 from satlens.survey import read_corpus
+from tests.builders import random_hf
 
 
 def small(folder, corpus, **change):
@@ -99,10 +102,27 @@ def test_one_document_has_numbers_and_no_intervals(folder, tmp_path):
     assert results["corpus"]["split_documents"] == 1 < results["corpus"]["windows"]
 
 
-@pytest.mark.parametrize("k", [2, 300])
-def test_k_at_its_ends(folder, corpus, tmp_path, k):
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    """A model that reads letters: so few outputs that all of them can be ranked in seconds."""
+    path = tmp_path_factory.mktemp("narrow") / "letters"
+    letters = ["<s>", "<unk>", *" .,abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = Tokenizer(models.WordLevel({x: i for i, x in enumerate(letters)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>", model_max_length=64
+    )
+    fast.save_pretrained(path)
+    random_hf("llama", vocab=len(letters), layers=4, n_ctx=64).save_pretrained(path)
+    return path, len(letters)
+
+
+@pytest.mark.parametrize("k", [2, "every output"])
+def test_k_at_its_ends(narrow, corpus, tmp_path, k):
+    model, outputs = narrow
+    k = outputs if k == "every output" else k
     asked = AuditSettings(
-        str(folder), corpus=str(corpus), k=k, max_tokens=60, null_tokens=60, untrained_seeds=1
+        str(model), corpus=str(corpus), k=k, max_tokens=60, null_tokens=60, untrained_seeds=1
     )
     run_audit(asked, tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())

@@ -77,6 +77,21 @@ def everything(folder):
     }
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder of each part alone, and of "every" part: made once, to be copied with `start`."""
+    folder = tmp_path_factory.mktemp("made")
+    for verb in ASKED:
+        fill(folder / verb, verb, note="old")
+        fill(folder / "every", verb, note="old")
+    return folder
+
+
+def start(made, which, out):
+    """Begin from one of the folders that are made once."""
+    shutil.copytree(made / which, out)
+
+
 ORDERS = [
     ("audit",), ("probe",), ("patch", "audit"), ("probe", "patch"), ("audit", "probe", "patch"),
     ("patch", "probe", "audit"), ("rerank", "audit"), ("rerank",),
@@ -102,11 +117,9 @@ def test_any_parts_in_any_order_make_one_page(tmp_path, order):
     assert ('id="heatmap"' in page) == ("audit" in order)
 
 
-def test_the_page_is_made_from_the_folder_alone(tmp_path):
-    for verb in ASKED:
-        fill(tmp_path / "run", verb)
-    page = (tmp_path / "run" / "report.html").read_text()
-    shutil.copytree(tmp_path / "run", tmp_path / "moved")
+def test_the_page_is_made_from_the_folder_alone(tmp_path, made):
+    page = (made / "every" / "report.html").read_text()
+    start(made, "every", tmp_path / "moved")
     (tmp_path / "moved" / "report.html").unlink()
     write_report(tmp_path / "moved")
     assert (tmp_path / "moved" / "report.html").read_text() == page
@@ -126,10 +139,9 @@ def test_an_audit_without_its_heatmap_still_makes_a_page(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ASKED)
-def test_a_part_is_replaced_only_when_told_and_keeps_the_others(tmp_path, verb):
+def test_a_part_is_replaced_only_when_told_and_keeps_the_others(tmp_path, made, verb):
     out = tmp_path / "run"
-    for other in ASKED:
-        fill(out, other, note="old")
+    start(made, "every", out)
     old = {"claims.md"} if verb == "claims" else {"figures/two.png"}
     for name in old:
         (place(out, verb) / name).write_text("left over")
@@ -152,9 +164,9 @@ def test_a_part_is_replaced_only_when_told_and_keeps_the_others(tmp_path, verb):
 
 @pytest.mark.parametrize("verb", ASKED)
 @pytest.mark.parametrize("other", ASKED)
-def test_all_parts_are_of_one_model(tmp_path, verb, other):
+def test_all_parts_are_of_one_model(tmp_path, made, verb, other):
     out = tmp_path / "run"
-    fill(out, other)
+    start(made, other, out)
     before = everything(out)
     if verb == other:  # nothing else is there, so the model may change
         fill(out, verb, overwrite=True, **OTHER)
@@ -173,11 +185,10 @@ def test_all_parts_are_of_one_model(tmp_path, verb, other):
 @pytest.mark.parametrize("verb", ASKED)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, InputError, OSError(28, "No space left")])
 @pytest.mark.parametrize("there", [False, True])
-def test_a_run_that_fails_leaves_what_was(tmp_path, verb, error, there):
+def test_a_run_that_fails_leaves_what_was(tmp_path, made, verb, error, there):
     out = tmp_path / "run"
     if there:
-        for other in ASKED:
-            fill(out, other)
+        start(made, "every", out)
     before = everything(tmp_path)
     with (
         pytest.raises((KeyboardInterrupt, InputError, OutputError)),
