@@ -95,3 +95,13 @@ def test_the_page_of_recipes_has_all_of_them_with_their_tests(recipes):
         assert len(calls[path.stem]) >= 3
     assert ("test_hooks.py", "test_no_hook_is_left_behind") in calls["freeze_after_saturation"]
     assert not any(test == GATE for _, test in calls["steer_to_next_stage"])
+
+
+def test_every_gotcha_has_its_test_and_every_test_its_gotcha():
+    page = (ROOT / "docs" / "gotchas.md").read_text(encoding="utf-8")
+    parts = re.split(r"^### .+$", page, flags=re.M)[1:]
+    named = [re.findall(r"^Test: `(tests/[\w/.]+)::(\w+)`$", part, flags=re.M) for part in parts]
+    assert parts and all(len(found) == 1 for found in named)
+    here = "tests/test_gotchas.py"
+    tests = re.findall(r"^def (test_\w+)\(", (ROOT / here).read_text(encoding="utf-8"), re.M)
+    assert sorted(test for [(file, test)] in named if file == here) == sorted(tests)
