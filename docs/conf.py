@@ -1,5 +1,6 @@
 """Sphinx settings. Pages are made here from what they describe, so that they cannot disagree: the keys
-of results.json from the schemas, the notebooks from the tutorials, the recipes from hooks/ and its tests.
+of results.json from the schemas, the notebooks from the tutorials, the recipes from hooks/ and its tests,
+the tables of the models from their files.
 """
 
 import os
@@ -20,6 +21,7 @@ sys.path[:0] = [str(ROOT), str(DOCS)]
 # The notebook runs from docs/_made and imports the recipes beside the tutorials.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 
+import model_cards  # noqa: E402
 import recipes  # noqa: E402
 from schema_table import keys_of_results  # noqa: E402
 
@@ -61,6 +63,8 @@ def made() -> None:
     MADE.mkdir(exist_ok=True)
     schemas = {verb: schema(verb) for verb in VERBS.values()}
     (MADE / "results_keys.md").write_text(keys_of_results(schemas), encoding="utf-8")
+    (MADE / "tiny_files.md").write_text(model_cards.files(), encoding="utf-8")
+    (MADE / "training_settings.md").write_text(model_cards.settings(), encoding="utf-8")
     for source in sorted((ROOT / "tutorials").glob("[0-9]*.py")):
         notebook = jupytext.read(source)
         if executed := executed_before(source.stem, notebook):

@@ -1,12 +1,15 @@
 """What the documentation points at is there."""
 
+import hashlib
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from satlens.claims import CLAIMS
+from satlens.zoo import TINY
 from tests.hooks.outcomes import Recorder, read
 
 ROOT = Path(__file__).parents[1]
@@ -40,8 +43,12 @@ def test_the_page_of_claims_has_a_row_for_each():
 
 @pytest.fixture
 def recipes():
-    """docs/recipes.py, which makes the page of the hook recipes."""
-    spec = importlib.util.spec_from_file_location("recipes", ROOT / "docs" / "recipes.py")
+    return load("recipes")
+
+
+def load(name):
+    """A module of docs/, which makes a page."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -105,3 +112,25 @@ def test_every_gotcha_has_its_test_and_every_test_its_gotcha():
     here = "tests/test_gotchas.py"
     tests = re.findall(r"^def (test_\w+)\(", (ROOT / here).read_text(encoding="utf-8"), re.M)
     assert sorted(test for [(file, test)] in named if file == here) == sorted(tests)
+
+
+def test_the_page_of_models_has_the_bundled_ones_card():
+    """The page includes the card below its front matter, and says its licence and its depth itself."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    options = re.search(r"{include} (\S+/README\.md)\n:start-line: (\d+)", page)
+    card = (ROOT / "docs" / options[1]).resolve()
+    assert card == TINY / "README.md"
+    lines = card.read_text(encoding="utf-8").splitlines()
+    front, rest = lines[: int(options[2])], lines[int(options[2]) :]
+    assert front[0] == front[-1] == "---" and rest[0] == "# tiny"
+    (licence,) = re.findall(r"^license: (.+)$", "\n".join(front), re.M)
+    assert f"tiny: {licence.upper().replace('SHARING', 'Sharing')}," in page
+    settings = json.loads((TINY / "settings.json").read_text(encoding="utf-8"))["settings"]
+    assert f"deep enough ({settings['layers']} blocks)" in page
+
+
+def test_every_file_of_the_bundled_model_is_named_on_its_page():
+    cards = load("model_cards")
+    assert set(cards.HOLDS) == {path.name for path in TINY.iterdir()}
+    weights = hashlib.sha256((TINY / "model.safetensors").read_bytes()).hexdigest()
+    assert f"sha256 `{weights}`" in cards.files()
