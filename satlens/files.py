@@ -6,7 +6,7 @@ A reader never sees half a file, and an error or Ctrl-C in the middle leaves the
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from satlens.errors import OutputError
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
     """A path beside ``path`` to write to; on a clean exit it takes the place of ``path``.
 
     On any error inside the block the file beside is removed and ``path`` is left as it was. Missing

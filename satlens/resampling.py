@@ -15,6 +15,7 @@ seed and the level that made it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -48,7 +49,7 @@ class Estimate:
     note: str = ""
     p: float = np.nan
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """``{"value": ..., "ci": [low, high]}``, None for what is not known.
 
         >>> Estimate(0.5, 0.25, 0.75).to_dict()
@@ -72,7 +73,7 @@ class Intervals:
     note: str
     p: Float[ndarray, "..."]
 
-    def __getitem__(self, index) -> Estimate:
+    def __getitem__(self, index: Any) -> Estimate:
         return Estimate(
             float(self.value[index]), float(self.low[index]), float(self.high[index]),
             self.level, self.draws, self.seed, self.documents, self.note, float(self.p[index]),
@@ -84,7 +85,7 @@ class Intervals:
         return replace(self, **arrays)
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | np.floating[Any]) -> float | None:
     """A plain float for JSON, or None for NaN and infinity."""
     return float(value) if np.isfinite(value) else None
 

@@ -18,8 +18,10 @@ class Lens(Protocol):
     a lens; `tests/contracts/lens.py` holds what else is expected of it.
     """
 
-    name: str
-    """For tables and settings."""
+    @property
+    def name(self) -> str:
+        """For tables and settings."""
+        ...
 
     def scores(
         self, resid: Float[Tensor, "*batch d"], layer: int

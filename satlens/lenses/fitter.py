@@ -9,7 +9,7 @@ inputs fits every map, with any ridge and any rank, and sums of several parts ad
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -240,7 +240,7 @@ class ShortcutFitter:
             if shared == "map":
                 fitted = self._pooled(sources, j, ridge, intercept, residual)
                 directions[f"pooled to {j}"] = fitted.directions
-                one = frozen(reduced_rank(fitted, rank))
+                one = frozen(reduced_rank(fitted, cast(int, rank)))
                 maps |= {(i, j): one for i in sources}
                 continue
             fits = [
@@ -249,7 +249,7 @@ class ShortcutFitter:
             ]
             directions |= {str(i): one.directions for i, one in zip(sources, fits, strict=True)}
             if shared == "subspace":
-                low = shared_subspace(fits, rank)
+                low = shared_subspace(fits, cast(int, rank))
                 outer = self._kept(low[0].outer, to)
                 done = [frozen(one) for one in low]
                 done = [replace(one, factors=(outer, one.factors[1])) for one in done]

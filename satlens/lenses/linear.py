@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -56,7 +56,8 @@ class LinearMap:
     def weight(self) -> Float[Tensor, "e d"]:
         """The matrix, with the identity in it where x is added."""
         if not self.factors:
-            whole = self.bias.new_zeros(len(self.bias), len(self.bias))
+            bias = cast(Tensor, self.bias)  # without a matrix there is one
+            whole = bias.new_zeros(len(bias), len(bias))
         elif len(self.factors) == 1:
             whole = self.factors[0]
         else:
@@ -102,7 +103,7 @@ class LinearShortcut(TransportedLens):
     maps: Mapping[tuple[int, int], LinearMap]
     settings: Mapping[str, Any] = field(default_factory=dict)
     name: str = "shortcut"
-    identity: ModelIdentity | None = None
+    identity: ModelIdentity = cast(ModelIdentity, None)  # by default that of the model
 
     def __post_init__(self) -> None:
         own = object.__setattr__

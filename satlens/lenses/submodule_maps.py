@@ -7,7 +7,7 @@ with A_l x_l in place of y_l in the blocks from one on; everything else of it is
 attention reads its own position alone: what attention gathers from other positions is lost.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from satlens.errors import InputError, ModelError
 from satlens.lenses.linear import LinearMap
-from satlens.lenses.moments import Moments
+from satlens.lenses.moments import Key, Moments
 from satlens.lenses.regression import check_ridge, least_squares
 from satlens.lenses.submodules import KINDS, Watcher, find_submodules, watched
 from satlens.lenses.transported import check_layer
@@ -115,7 +115,7 @@ class SubmoduleMaps:
                     bar.update(int(batch.real.sum()))
         if not moments.n:
             raise InputError("The inputs hold no position that counts: nothing to fit maps to.")
-        kept = {
+        kept: dict[str, Any] = {
             "dtype": torch.promote_types(moments.dtype, torch.float32),
             "device": model.device,
             "copy": True,
@@ -132,7 +132,9 @@ class SubmoduleMaps:
         return SubmoduleMaps(model, maps, means, settings)
 
     @contextmanager
-    def replaced(self, kind: str, start: int = 0, *, by: str = "map") -> Iterator[None]:
+    def replaced(
+        self, kind: str, start: int = 0, *, by: str = "map"
+    ) -> Generator[None, None, None]:
         """Inside, the model runs with the maps of one kind in place, in blocks ``start .. L - 1``.
 
         The sub-modules still run, and what they give is not used; hooks that are already on the model
@@ -158,7 +160,9 @@ class SubmoduleMaps:
             (
                 parts[block][kind],
                 f"The {kind} of block {block}",
-                _map_of(there[kind, block]) if by == "map" else _mean_of(there[kind, block]),
+                _map_of(self.maps[kind, block])
+                if by == "map"
+                else _mean_of(self.means[kind, block]),
             )
             for block in range(start, self.model.n_layers)
         ]
@@ -184,9 +188,9 @@ def _mean_of(own: Float[Tensor, " d"]) -> Watcher:
     return lambda _given, output: own.to(output).expand_as(output)
 
 
-def _seen(model: ResidualModel, kinds: tuple[str, ...], batch: Batch) -> dict[str, Tensor]:
+def _seen(model: ResidualModel, kinds: tuple[str, ...], batch: Batch) -> dict[Key, Tensor]:
     """What the sub-modules read and write at the real positions of a batch."""
-    values: dict[str, Tensor] = {}
+    values: dict[Key, Tensor] = {}
 
     def keep(kind: str, block: int) -> Watcher:
         def record(given: Tensor, output: Tensor) -> None:

@@ -10,7 +10,7 @@ Each reads and writes vectors of the width of the stream, one a position; norm1 
 what the MLP reads. They are found by these names, host classes are never imported.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -79,7 +79,7 @@ def _blocks(model: ResidualModel) -> Sequence[nn.Module]:
 
 
 @contextmanager
-def watched(parts: Sequence[tuple[nn.Module, str, Watcher]]) -> Iterator[None]:
+def watched(parts: Sequence[tuple[nn.Module, str, Watcher]]) -> Generator[None, None, None]:
     """Call ``fn(input, output)`` behind each module inside the context; an output it gives is used.
 
     Args:
@@ -95,7 +95,7 @@ def watched(parts: Sequence[tuple[nn.Module, str, Watcher]]) -> Iterator[None]:
 
 
 def _hook(name: str, fn: Watcher) -> Callable[..., Any]:
-    def hook(_module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         first = output[0] if isinstance(output, tuple) else output
         given = _input(args, kwargs)
         if given is None or not isinstance(first, Tensor) or given.shape != first.shape:

@@ -140,7 +140,7 @@ def report(
         few = replace(train, batch_size=STEP_DOCUMENTS)
         lenses["tuned"] = trainer.fit(few, steps=tuned_steps, progress=progress).lens()
     lenses = {name: lenses[name] for name in LENSES if name in lenses}
-    how = {"draws": draws, "seed": seed, "progress": progress}
+    how: dict[str, Any] = {"draws": draws, "seed": seed, "progress": progress}
     quality = measure(model, test, lenses, **how)
     seen = measure(model, train.first(test.n_tokens), lenses, **how)
     submodules, more = _submodules(
@@ -176,7 +176,7 @@ def _fitted(
                 fitter.update(states)
                 shuffled.update(states)
                 bar.update(len(states.pos))
-    own = {"ridge": ridge, "intercept": intercept}
+    own: dict[str, Any] = {"ridge": ridge, "intercept": intercept}
     shortcut = fitter.shortcut(**own)
     lenses = {
         "identity": LogitLens(model),
@@ -248,10 +248,11 @@ def _verdicts(
     runs: Mapping[str, tuple[int, ...]],
     margin: float,
 ) -> list[dict[str, Any]]:
-    made = []
+    made: list[dict[str, Any]] = []
     for name, layers in runs.items():
         best, ahead = quality.over_best("shortcut", ("identity", "shift"), "precision@1", layers)
-        span = f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
+        first, last = layers[0], layers[-1]
+        span = f"layer {first}" if len(layers) == 1 else f"layers {first} to {last}"
         effect = f"precision@1 above the {best}"
         made.append(judged(
             f"shortcut_{name}",
@@ -313,7 +314,10 @@ def _submodule_verdicts(quality: Quality, margin: float) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def _check(model, ridge, rank, tuned_steps, submodule_tokens, submodule_layers, margin) -> None:
+def _check(
+    model: ResidualModel, ridge: float, rank: int, tuned_steps: int, submodule_tokens: int,
+    submodule_layers: int, margin: float,
+) -> None:  # fmt: skip
     """Everything cheap is refused before a forward pass is paid for."""
     if model.n_layers < 2:
         raise InputError(f"{model.name} has one block: there is no earlier layer to read.")

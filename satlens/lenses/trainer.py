@@ -126,9 +126,9 @@ class TunedLensTrainer:
         z = self.model.readout(translated(resid.detach(), weight, bias)).to(final.p)
         # sum p log (p / q) = sum p log p - sum p z + log sum exp z
         kl = z.logsumexp(-1) - (final.p * z).sum(-1)
-        grads = torch.autograd.grad(kl.mean(), (weight, bias))
+        of_weight, of_bias = torch.autograd.grad(kl.mean(), (weight, bias))
         loss = float(final.certainty.mean()) + float(kl.detach().cpu().double().mean())
-        return loss, *grads
+        return loss, of_weight, of_bias
 
     def _tokens(self, n: int) -> Int[Tensor, " chosen"]:
         if self.tokens is None or n <= self.tokens:
@@ -172,41 +172,43 @@ class TunedLensTrainer:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
         total = epochs * len(batches) if steps is None else steps
-        self._start(batches, total)
+        run = self._start(batches, total)
         with tqdm(
-            total=total, initial=self._run["done"], desc=f"tune, {self.model.name}",
+            total=total, initial=run["done"], desc=f"tune, {self.model.name}",
             unit=" steps", disable=not progress,
         ) as bar:  # fmt: skip
-            for batch in self._rest(batches, total):
+            for batch in self._rest(batches, total, run["done"]):
                 if batch.real.any():
                     states = self.model.states(batch, logits=False)
-                    self.step(states, self.lr * (1 - self._run["done"] / total))
-                self._run["done"] += 1
+                    self.step(states, self.lr * (1 - run["done"] / total))
+                run["done"] += 1
                 bar.update()
-                if checkpoint is not None and self._run["done"] % every == 0:
+                if checkpoint is not None and run["done"] % every == 0:
                     self.save(checkpoint)
         if checkpoint is not None:
             self.save(checkpoint)
         return self
 
-    def _start(self, batches: Batches, total: int) -> None:
+    def _start(self, batches: Batches, total: int) -> dict[str, Any]:
         """A new run, or the rest of one that was stopped."""
-        run = {"inputs_sha256": inputs_sha256(batches), "total": total}
-        if self._run is None or self._run["done"] >= self._run["total"]:
-            self._run = {**run, "done": 0}
-            return
-        for name, value in run.items():
-            if self._run[name] != value:
+        asked = {"inputs_sha256": inputs_sha256(batches), "total": total}
+        run = self._run
+        if run is None or run["done"] >= run["total"]:
+            self._run = run = {**asked, "done": 0}
+            return run
+        for name, value in asked.items():
+            if run[name] != value:
                 raise InputError(
-                    f"A run of training was stopped after {self._run['done']} of {self._run['total']} "
-                    f"steps, and its {name} was {self._run[name]}; now it is {value}. Go on with the "
+                    f"A run of training was stopped after {run['done']} of {run['total']} "
+                    f"steps, and its {name} was {run[name]}; now it is {value}. Go on with the "
                     "inputs and settings it began with, or make a new trainer."
                 )
+        return run
 
-    def _rest(self, batches: Batches, total: int) -> Iterator[Batch]:
+    def _rest(self, batches: Batches, total: int, first: int) -> Iterator[Batch]:
         """The batches that are left, each epoch in an order of its own."""
         rows, size = sorted(batches.rows, key=len, reverse=True), batches.batch_size
-        n, first = len(batches), self._run["done"]
+        n = len(batches)
         for epoch in range(first // n, -(-total // n)):
             order = np.random.default_rng([self.seed, 0, epoch]).permutation(n).tolist()
             start = epoch * n

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -55,7 +55,7 @@ class TunedLens(TransportedLens):
     bias: Float[Tensor, "layer d"]
     settings: Mapping[str, Any] = field(default_factory=dict)
     name: str = "tuned"
-    identity: ModelIdentity | None = None
+    identity: ModelIdentity = cast(ModelIdentity, None)  # by default that of the model
 
     def __post_init__(self) -> None:
         own = object.__setattr__
@@ -101,7 +101,7 @@ class TunedLens(TransportedLens):
         from satlens.lenses.trainer import TunedLensTrainer
 
         trainer = TunedLensTrainer(model, lr=lr, tokens=tokens, seed=seed)
-        run = {
+        run: dict[str, Any] = {
             "epochs": epochs,
             "steps": steps,
             "batch_size": batch_size,

@@ -5,7 +5,7 @@ documents. Each block waits for the next one: what is left at the end is joined 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -68,4 +68,4 @@ def _one(parts: Sequence[Part]) -> Part:
     """One block from batches, in order."""
     extras = [part.extra for part in parts]
     resid, events = joined([(part.resid, part.events) for part in parts])
-    return Part(resid, events, None if extras[0] is None else torch.cat(extras))
+    return Part(resid, events, None if extras[0] is None else torch.cat(cast(list[Tensor], extras)))

@@ -7,6 +7,7 @@ seen fixed only at the output is later than every other one and not comparable w
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -86,7 +87,7 @@ def concordance(
     n_pairs = counts.shape[1]
     sums = by_document(counts.reshape(len(events), -1), events.doc).reshape(-1, n_pairs, 3)
     tokens = by_document(np.ones((len(events), 1)), events.doc)
-    settings = {"draws": draws, "level": level, "seed": seed}
+    settings: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     documents = concordance_of(sums.sum(1)) - 0.5
     return Concordance(
         *_shares(np.concatenate([sums.sum(1), n_pairs * tokens], axis=1), settings),
@@ -96,7 +97,9 @@ def concordance(
     )
 
 
-def _shares(sums: Float[ndarray, "doc 4"], settings: dict) -> list[Estimate]:
+def _shares(
+    sums: Float[ndarray, "doc 4"], settings: dict[str, Any]
+) -> tuple[Estimate, Estimate, Estimate]:
     """Concordance, tied share and comparable share; the last column counts all pairs."""
 
     def shares(s: Float[ndarray, "... 4"]) -> Float[ndarray, "... 3"]:
@@ -104,12 +107,12 @@ def _shares(sums: Float[ndarray, "doc 4"], settings: dict) -> list[Estimate]:
         return np.stack([concordance_of(s), tied, comparable], axis=-1)
 
     result = bootstrap(sums, shares, **settings)
-    return [result[i] for i in range(3)]
+    return result[0], result[1], result[2]
 
 
 def _pair_matrices(
-    sums: Float[ndarray, "doc pair 3"], k: int, settings: dict
-) -> list[Float[ndarray, "k k"]]:
+    sums: Float[ndarray, "doc pair 3"], k: int, settings: dict[str, Any]
+) -> tuple[Float[ndarray, "k k"], Float[ndarray, "k k"], Float[ndarray, "k k"]]:
     """The concordance of each rank pair and both ends of its interval."""
     n_pairs = sums.shape[1]
     flat = sums.reshape(len(sums), -1)
@@ -119,7 +122,7 @@ def _pair_matrices(
     matrices = np.full((3, k, k), np.nan)
     for pair, (i, j) in enumerate(rank_pairs(k)):
         matrices[:, i, j] = result.value[pair], result.low[pair], result.high[pair]
-    return list(matrices)
+    return matrices[0], matrices[1], matrices[2]
 
 
 def _permutation_test(

@@ -90,7 +90,7 @@ def report(
         0.917 None
     """
     check_ranks(events, "report")
-    settings = {"draws": draws, "level": level, "seed": seed}
+    settings: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     every = {"permuted": permuted_draws(events, seed=seed), **(nulls or {})}
     _check_nulls(events, every)
     if untrained is not None:

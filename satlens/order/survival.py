@@ -12,6 +12,7 @@ the mean with censored tokens at L - 1: the restricted mean layer, a lower bound
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -62,7 +63,8 @@ def survival(
     layers = np.arange(events.n_layers)
     alive = events.layer[:, :, None] > layers[:-1]  # [token, k, L - 1]
     sums = _token_sums(alive.reshape(len(events), -1), events.doc)
-    k, settings = events.k, {"draws": draws, "level": level, "seed": seed}
+    k = events.k
+    settings: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
 
     def curves(s: ndarray) -> ndarray:
         known = (s[..., :-1] / s[..., -1:]).reshape(*s.shape[:-1], k, -1)
@@ -114,7 +116,8 @@ def coverage(
         [1.0, 0.0]
     """
     _check(events, "coverage")
-    k, settings = events.k, {"draws": draws, "level": level, "seed": seed}
+    k = events.k
+    settings: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     sums = _token_sums(np.column_stack([events.censored, events.layer]), events.doc)
     return Coverage(
         covered=bootstrap(sums, lambda s: 1 - s[..., :k] / s[..., -1:], **settings),
@@ -158,7 +161,8 @@ def flips(
     held = events.top == events.token[:, None, :]
     lost = (held[:, :-1] & ~held[:, 1:]).any(1)
     changes = (events.top[:, :-1] != events.top[:, 1:]).sum(1)
-    k, settings = events.k, {"draws": draws, "level": level, "seed": seed}
+    k = events.k
+    settings: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     sums = _token_sums(np.column_stack([lost, changes]), events.doc)
     return Flips(
         lost=bootstrap(sums, lambda s: s[..., :k] / s[..., -1:], **settings),

@@ -23,7 +23,7 @@ def to_dict(report: "OrderReport") -> dict[str, Any]:
     }
 
 
-def _numbers(values: Any) -> list:
+def _numbers(values: Any) -> list[Any]:
     """Floats of any nesting, None where not finite."""
     return [_numbers(v) if isinstance(v, list) else finite(v) for v in np.asarray(values).tolist()]
 
@@ -150,7 +150,7 @@ def to_frame(report: "OrderReport"):
     return frame.astype({"rank": "Int64"})
 
 
-def _rows(report: "OrderReport") -> Iterator[tuple]:
+def _rows(report: "OrderReport") -> Iterator[tuple[Any, ...]]:
     def row(section: str, name: str, of: Estimate, rank: int | None = None, p: float = np.nan):
         return (section, name, rank, of.value, of.low, of.high, p)
 

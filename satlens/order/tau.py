@@ -188,7 +188,9 @@ def _over_documents(layer: ndarray, m: ndarray, doc: ndarray, seed: int) -> Esti
     return bootstrap(sums, lambda s: 2 * s[..., :1] / s[..., 1:] - 1, draws=DRAWS, seed=seed)[0]
 
 
-def _places(layer: Int[ndarray, "token k"], seen: Bool[ndarray, "token k"]) -> tuple:
+def _places(
+    layer: Int[ndarray, "token k"], seen: Bool[ndarray, "token k"]
+) -> tuple[tuple[float, ...], ...]:
     """Per rank the mean place and its standard error; per neighbouring pair t and p."""
     k = layer.shape[1]
     place = 1 + (layer[:, None, :] < layer[:, :, None]).sum(2)

@@ -9,7 +9,7 @@ ends in a linear map its logits are not needed, and the forward pass ends behind
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from satlens.saturation.certified import tokens_at_once
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.method import Scan
 from satlens.saturation.ranking import check_k, top_ids
-from satlens.saturation.rows import BLOCK, Rows
+from satlens.saturation.rows import BLOCK, LinearRows, Rows
 
 
 def detect(
@@ -189,4 +189,4 @@ class Detector:
         if not self.final.linear:
             return top_ids(logits, k), None
         own = rows if self.final is self.scan else self.final.rows(resid[-1:])
-        return self.final.ranking(own, k)
+        return self.final.ranking(cast(LinearRows, own), k)

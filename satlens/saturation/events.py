@@ -8,7 +8,7 @@ and read-only: what is compared shares no memory.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -16,6 +16,13 @@ from numpy import ndarray
 
 from satlens.conventions import is_censored
 from satlens.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    Arrays = ArrayLike | Tensor
 
 
 def _own(name: str, values: Any, dtype: type, ndim: int) -> ndarray:
@@ -58,9 +65,23 @@ class SaturationEvents:
     doc: Int[ndarray, " token"]
     pos: Int[ndarray, " token"]
     n_layers: int
-    input: Int[ndarray, " token"] | None = None
+    input: Int[ndarray, " token"] = cast(ndarray, None)  # by default -1 everywhere
     top: Int[ndarray, "token layer k"] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    if TYPE_CHECKING:  # arrays of any kind are taken; what is kept are arrays of numpy
+
+        def __init__(
+            self,
+            layer: Arrays,
+            token: Arrays,
+            doc: Arrays,
+            pos: Arrays,
+            n_layers: int,
+            input: Arrays | None = None,
+            top: Arrays | None = None,
+            settings: Mapping[str, Any] = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         own = object.__setattr__
@@ -79,7 +100,12 @@ class SaturationEvents:
 
     def _check(self) -> None:
         n, k = self.layer.shape
-        wanted = {"token": (n, k), "doc": (n,), "pos": (n,), "input": (n,)}
+        wanted: dict[str, tuple[int, ...]] = {
+            "token": (n, k),
+            "doc": (n,),
+            "pos": (n,),
+            "input": (n,),
+        }
         if self.top is not None:
             wanted["top"] = (n, self.n_layers, k)
         for name, shape in wanted.items():
@@ -160,19 +186,23 @@ class SaturationEvents:
         first = parts[0]
         columns = {name: np.concatenate([getattr(p, name) for p in parts])
                    for name in ("layer", "token", "doc", "pos", "input")}  # fmt: skip
-        top = None if first.top is None else np.concatenate([p.top for p in parts])
+        top = (
+            None
+            if first.top is None
+            else np.concatenate([p.top for p in parts if p.top is not None])
+        )
         return SaturationEvents(
             **columns, n_layers=first.n_layers, top=top, settings=first.settings
         )
 
-    def to_frame(self):
+    def to_frame(self) -> "pd.DataFrame":
         """A pandas frame, one row a (token, rank): doc, pos, input, rank (from 1), token, layer, censored."""
         from satlens.saturation.tables import to_frame
 
         return to_frame(self)
 
     @staticmethod
-    def from_frame(frame: Any, n_layers: int | None = None) -> "SaturationEvents":
+    def from_frame(frame: "pd.DataFrame", n_layers: int | None = None) -> "SaturationEvents":
         """What `to_frame` made, or a frame of the same columns; it holds no trajectory and no settings.
 
         Args:

@@ -14,7 +14,7 @@ and two exact scores further apart than one spacing of T keep their order when r
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,7 +43,7 @@ def gamma(n: int, dtype: torch.dtype) -> float:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
+def full_precision() -> Generator[None, None, None]:
     """Matrix products in the precision of their type: no TF32, no bfloat16 behind float32, no autocast."""
     precision = torch.get_float32_matmul_precision()
     matmul = torch.backends.cuda.matmul
@@ -149,8 +149,10 @@ def _float64_sums(head: Head, x: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
 
 def _sum_exactly(head: Head, x: Tensor, v: Tensor) -> float:
     """The exact ``w_v . x + b_v``, rounded once to float64."""
-    w, x = head.rows(v[None])[0].double().tolist(), x.double().tolist()
+    w, values = head.rows(v[None])[0].double().tolist(), x.double().tolist()
     b = 0.0 if head.bias is None else float(head.bias[v])
     if head.weight.dtype != torch.float64:  # such products are exact in float64
-        return math.fsum([*map(float.__mul__, w, x), b])
-    return float(sum((Fraction(p) * Fraction(q) for p, q in zip(w, x, strict=True)), Fraction(b)))
+        return math.fsum([*map(float.__mul__, w, values), b])
+    return float(
+        sum((Fraction(p) * Fraction(q) for p, q in zip(w, values, strict=True)), Fraction(b))
+    )

@@ -8,7 +8,10 @@ sums ``w_v . x`` of scattered pairs without gathering rows of W.
 Triton comes with torch for CUDA. Where it is missing, `here` says so, and the screen works in pieces.
 """
 
-from typing import Any
+# Triton reads the annotations of a kernel itself, and a kernel is no function to the checker.
+# pyright: reportMissingParameterType=false, reportUntypedFunctionDecorator=false
+
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +21,7 @@ try:
     import triton
     import triton.language as tl
 except ImportError:  # torch for the CPU, macOS, Windows
-    triton = tl = None
+    triton = tl = cast(Any, None)
 
 WORD = 32
 """Outputs whose bits make one number."""

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -58,7 +58,7 @@ class Scan:
     def __init__(self, lens: Lens | Scores, method: str = "auto", few: bool = False) -> None:
         if method not in METHODS:
             raise InputError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
-        self.lens = lens = lens if isinstance(lens, Lens) else _Function(lens)
+        self.lens = lens = cast(Lens, lens if isinstance(lens, Lens) else _Function(lens))
         head = lens.head() if isinstance(lens, LinearLens) else None
         if head is not None and head.weight.device.type not in EXACT:
             head = None
@@ -84,7 +84,8 @@ class Scan:
         """The states as the scans ask about them."""
         if self.static is None:
             return ScoredRows(resid, self.lens.scores)
-        x = torch.stack([self.lens.features(h, layer) for layer, h in enumerate(resid)])
+        lens = cast(LinearLens, self.lens)
+        x = torch.stack([lens.features(h, layer) for layer, h in enumerate(resid)])
         return LinearRows(x, self.static.bounds)
 
     def ranking(
@@ -94,7 +95,7 @@ class Scan:
         last = rows.shape[0] - 1
         with full_precision():
             if self._screened(k):
-                return final_ranking(rows, last, k, self.static.screen(self.kind))
+                return final_ranking(rows, last, k, self._screen)
             return rows.top(last, k), None
 
     def layers(
@@ -109,7 +110,7 @@ class Scan:
                 return plain_scan(rows, final)[0]
             if not isinstance(rows, LinearRows) or not self._screened(final.shape[1]):
                 return backward_scan(rows, final)
-            screen = self.static.screen(self.kind)
+            screen = self._screen
             return certified_scan(rows, final, screen, runners)
 
     def runners(self, rows: Rows, k: int) -> Int[Tensor, "token c"] | None:
@@ -117,7 +118,7 @@ class Scan:
         if not isinstance(rows, LinearRows) or not self._screened(k):
             return None
         with full_precision():
-            return probable(rows, rows.shape[0] - 1, k + RUNNERS, self.static.screen(self.kind))
+            return probable(rows, rows.shape[0] - 1, k + RUNNERS, self._screen)
 
     def trajectory(
         self, rows: Rows, final: Int[Tensor, "token k"]
@@ -125,6 +126,11 @@ class Scan:
         """The saturation layers, and the top k of every layer."""
         with full_precision():
             return plain_scan(rows, final)
+
+    @property
+    def _screen(self) -> Screen:
+        """The head as the certified scan multiplies it, where the lens ends in one."""
+        return cast(_Static, self.static).screen(self.kind)
 
     def _screened(self, k: int) -> bool:
         return self.method != "plain" and k <= MAX_SCREENED
@@ -143,7 +149,7 @@ class _Static:
     """What a head needs once: norms, screens, and what the machine does fast."""
 
     head: Head
-    version: tuple
+    version: tuple[Any, ...]
     marks: Float[Tensor, " output"]
     bounds: Bounds
     screens: dict[str, Screen] = field(default_factory=dict)

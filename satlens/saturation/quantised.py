@@ -129,7 +129,7 @@ class QuantisedScreen:
         narrowed, weight = weight.dtype == torch.float64, weight.float()
         centred = weight - self.mu
         if self.rotation is None:
-            q = centred.bfloat16()
+            turned, q = centred, centred.bfloat16()
             used = q.float()
         else:
             turned = self.rotation(centred)
@@ -141,7 +141,7 @@ class QuantisedScreen:
             used = q * s
         rows = slice(first, first + n)
         self.q[rows, :d] = q.to(self._type)
-        off = (centred if self.rotation is None else turned) - used
+        off = turned - used
         u = torch.finfo(torch.float32).eps
         # Centring rounds by u |w - mu|, q s by u |q s|, the difference by u of itself.
         self.eps[rows] = norms_above(off) + u * (norms_above(used) + norms_above(off))

@@ -5,7 +5,7 @@ of ``L * k`` ids, with a trajectory). The file's ``satlens`` metadata holds n_la
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def from_frame(frame: pd.DataFrame, n_layers: int | None = None) -> SaturationEv
             "The frame does not say how many layers the model has; pass n_layers (a frame keeps it in "
             "frame.attrs, which some operations drop)."
         )
-    k = int(frame["rank"].max()) if len(frame) else 0
+    k = int(frame["rank"].to_numpy().max()) if len(frame) else 0
     if k < 1 or frame["rank"].to_numpy().tolist() != list(range(1, k + 1)) * (len(frame) // k):
         raise InputError("The frame must hold ranks 1 .. k of one token after the other, in order.")
     first = frame.iloc[::k]
@@ -111,7 +111,7 @@ class EventsWriter:
 
 
 @contextmanager
-def events_writer(path: str | Path) -> Iterator[EventsWriter]:
+def events_writer(path: str | Path) -> Generator[EventsWriter, None, None]:
     """A writer for events that arrive in parts; the file appears complete or not at all."""
     with whole_file(path) as beside:
         writer = EventsWriter(beside)
