@@ -17,7 +17,7 @@ class Check:
 
     claim: Claim
 
-    def on(self, model: Any, corpus: Any = BUNDLED, **asked: Any) -> Row:
+    def on(self, model: Any = None, corpus: Any = BUNDLED, **asked: Any) -> Row:
         """What `satlens.claims.run` says of this claim alone: ``row.verdict``, ``row.value``, ``row.p``.
 
         Args:
@@ -25,7 +25,7 @@ class Check:
         """
         return run(model, corpus, only=self.claim.id, **asked).rows[0]
 
-    def holds_on(self, model: Any, corpus: Any = BUNDLED, **asked: Any) -> Row:
+    def holds_on(self, model: Any = None, corpus: Any = BUNDLED, **asked: Any) -> Row:
         """The same, and an AssertionError with the effect and the reason unless the verdict is "holds"."""
         row = self.on(model, corpus, **asked)
         if row.verdict != HOLDS:

@@ -1,7 +1,8 @@
 """A claim of a paper as something that can be run: what is said, how it was tested, and how it is here.
 
-A claim is judged from the results of one verb (`satlens.runs`): `Claim.evidence` picks the verdict of the
-sound test out of them, `Claim.published` that of the paper's own protocol where it can be run. Together:
+A claim is judged from the results of one study, mostly a verb's (`satlens.runs`): `Claim.evidence` picks the
+verdict of the sound test out of them, `Claim.published` that of the paper's own protocol where it can be run.
+Together:
 
     holds                      the sound test holds
     holds as published only    the paper's test holds, the sound one does not
@@ -9,7 +10,7 @@ sound test out of them, `Claim.published` that of the paper's own protocol where
     cannot be told here        the sound test cannot tell, or could not be made
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +43,11 @@ class Claim:
         section: what the paper calls the part that it is from.
         protocol: how the paper tested it. test: how it is tested here.
         controls: what the effect is held against.
-        study: the verb whose results it is judged from.
+        study: the verb, or the experiment (`satlens.claims.experiments`), whose results it is judged from.
         evidence, published: the verdict of the sound test, and of the paper's own, None where that cannot be
             run.
-        takes: what a model must read, of `satlens.models.protocol.READS`.
+        takes: what a model must read, of `satlens.models.protocol.READS`; () for a claim that is about no
+            given model, since its study trains its own.
     """
 
     id: str
@@ -120,11 +122,20 @@ def all_of(*names: str) -> Evidence:
         every = [there[name] for name in names if name in there]
         if not every:
             return nothing(_lacks(results, names[0]))
-        weakest = max(every, key=_weakness)
-        known = [one["p"] for one in every]
-        return {**weakest, "p": None if None in known else max(known)}
+        return weakest(every)
 
     return find
+
+
+def weakest(every: Sequence[Verdict]) -> dict[str, Any]:
+    """Of several verdicts that must hold together the weakest, with the largest p.
+
+    >>> one = {"verdict": HOLDS, "effect": {"ci": [0.1, 0.2]}, "p": 0.001}
+    >>> weakest([one, one | {"effect": {"ci": [0.05, 0.3]}, "p": 0.01}])["effect"], weakest([one, one])["p"]
+    ({'ci': [0.05, 0.3]}, 0.001)
+    """
+    known = [one["p"] for one in every]
+    return {**max(every, key=_weakness), "p": None if None in known else max(known)}
 
 
 def nothing(why: str) -> Verdict:

@@ -20,7 +20,7 @@ from satlens.survey.corpus import BUNDLED, SEPARATOR
 
 
 def run(
-    model: Any,
+    model: Any = None,
     corpus: str | Path | Sequence[str] = BUNDLED,
     *,
     only: str | Iterable[str] | None = None,
@@ -40,14 +40,15 @@ def run(
     judged from are the runs of the command line, in one folder; those that are there are not made again.
 
     Args:
-        model: "tiny", a name, a folder, FILE.py:FUNCTION, or a model at hand (as for `satlens.wrap`).
+        model: "tiny", a name, a folder, FILE.py:FUNCTION, or a model at hand (as for `satlens.wrap`). None
+            where only claims about no given model are asked, whose study trains its own.
         corpus: "bundled", the path of a file or a folder, or texts.
-        only: ids of claims (`satlens.claims.CLAIMS`); all that apply to what the model reads if not given.
+        only: ids of claims (`satlens.claims.CLAIMS`); all that are about what the model reads if not given.
             The correction is for those that are asked.
         out: the folder of the runs; a stopped run goes on there, and its report.html has the evidence.
             Without it the runs are thrown away.
         k, max_tokens, seed, batch_size, separator, mask_share: of every run, as on the command line.
-        settings: of single verbs, as ``{"route": {"steps": 20}}``; the others keep their defaults.
+        settings: of single studies, as ``{"route": {"steps": 20}}``; the others keep their defaults.
 
     Returns:
         A table with one row a claim. A study that cannot be made on this model leaves its claims untold, with
@@ -65,18 +66,17 @@ def run(
         table["order"].verdict, table["order"].p_holm
     """
     names = check_ids(CLAIMS, only)
-    name = model if isinstance(model, str | Path) else None
-    wrapped = wrap(load_model(model) if name is not None else model)
-    wrapped = wrapped if name is None else replace(wrapped, name=str(name))
+    wrapped = _wrapped(model)
     chosen = applicable([CLAIMS[one] for one in names], wrapped, named=only is not None)
     shared = {
         "k": k, "max_tokens": max_tokens, "seed": seed, "batch_size": batch_size, "separator": separator,
         "mask_share": mask_share,
     }  # fmt: skip
     with _file_of(corpus, separator) as path, _folder(out) as folder:
-        asked = Asked(wrapped.name, path, shared, settings or {})
+        asked = Asked(_name(wrapped), path, shared, settings or {})
         asked.check()
-        corpus_of(wrapped, path, separator=separator)
+        if wrapped is not None:
+            corpus_of(wrapped, path, separator=separator)
         made = {}
         for study in dict.fromkeys(claim.study for claim in chosen):
             made[study] = found_or_made(study, asked, wrapped, folder, progress)
@@ -85,31 +85,52 @@ def run(
         results, why = made[claim.study]
         judged.append(claim.untold(why) if results is None else claim.judge(results))
     said = corpus if isinstance(corpus, str | Path) else f"{len(corpus)} texts"
-    asked_for = {"model": wrapped.name, "corpus": str(said), **shared}
+    asked_for = {"model": _name(wrapped), "corpus": str(said), **shared}
     return table(
         judged, {**asked_for, "settings": {k: dict(v) for k, v in (settings or {}).items()}}
     )
 
 
-def applicable(claims: Sequence[Claim], model: ResidualModel, named: bool) -> list[Claim]:
-    """The claims that are about what this model reads.
+def applicable(claims: Sequence[Claim], model: ResidualModel | None, named: bool) -> list[Claim]:
+    """The claims that are about what this model reads; those about no given model where they are named.
 
     Raises:
         InputError: one that was asked for by name is not, or none is.
     """
-    fits = [one for one in claims if model.reads in one.takes and model.reads in takes(one.study)]
-    left = [one for one in claims if one not in fits]
-    if left and (named or not fits):
-        own = [
-            one.id for one in CLAIMS.values()
-            if model.reads in one.takes and model.reads in takes(one.study)
-        ]  # fmt: skip
+
+    def fits(one: Claim) -> bool:
+        if not one.takes:
+            return named
+        return model is not None and model.reads in one.takes and model.reads in takes(one.study)
+
+    fit = [one for one in claims if fits(one)]
+    left = [one for one in claims if one.takes and one not in fit]
+    if model is None and left:
+        alone = ", ".join(one.id for one in CLAIMS.values() if not one.takes)
+        raise InputError(
+            f"The claim {left[0].id!r} is about a model: give one. About none are {alone}."
+        )
+    if model is not None and left and (named or not fit):
+        own = [one.id for one in CLAIMS.values() if one.takes and fits(one)]
         about = " or ".join(READS[one] for one in left[0].takes if one in takes(left[0].study))
         raise InputError(
             f"The claim {left[0].id!r} is about models that read {about}, and {model.name} reads "
             f"{READS[model.reads]}. Claims about such models: {', '.join(own)}."
         )
-    return fits
+    return fit
+
+
+def _wrapped(model: Any) -> ResidualModel | None:
+    """The model, called as it was given."""
+    if model is None:
+        return None
+    if not isinstance(model, str | Path):
+        return wrap(model)
+    return replace(wrap(load_model(model)), name=str(model))
+
+
+def _name(model: ResidualModel | None) -> str:
+    return "no model" if model is None else model.name
 
 
 @contextmanager

@@ -1,29 +1,24 @@
-"""What claims are judged from: the runs of the verbs, in one folder, each made once.
+"""What claims are judged from: runs of the verbs, and experiments, in one folder, each made once.
 
     DIR/results.json, DIR/probe/results.json, ...     as `satlens VERB MODEL --out DIR` writes them
+    DIR/studies/NAME.json                             `satlens.claims.experiments`
 
-A run that the folder holds is taken as it is, if it was asked the same. "untrained" is the order of the ranks
-in a model of the same shape with fresh weights; no page tells of it, so it is made anew each time.
+What the folder holds is taken as it is, if it was asked the same.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from satlens import order, runs
+from satlens import runs
+from satlens.claims.experiments import EXPERIMENTS, stored_or_made
 from satlens.errors import InputError, OutputError, SatlensError
-from satlens.models import ResidualModel, untrained, wrap
+from satlens.models import ResidualModel
 from satlens.report.validate import read_results
-from satlens.runs.audit import trained
-from satlens.runs.audit_results import as_published
-from satlens.runs.corpora import corpus_of
 from satlens.runs.folder import RESULTS, SETTINGS_FILE, parts, place
-from satlens.runs.reading import null_documents, read
 from satlens.runs.settings import AnyKindSettings
-from satlens.verdicts import HOLDS
 
 logger = logging.getLogger("satlens")
 
@@ -37,7 +32,6 @@ VERBS: dict[str, tuple[Callable[..., str], type[runs.RunSettings]]] = {
     "depth": (runs.run_depth, runs.DepthSettings),
     "route": (runs.run_route, runs.RouteSettings),
 }
-UNTRAINED = "untrained"
 NOT_SHARED = {"route": ("k",)}
 """Settings of a verb that mean something else there: the rank whose saturation skipping is held against."""
 
@@ -48,7 +42,7 @@ class Asked:
 
     Attributes:
         shared: settings that verbs have in common (`satlens.runs.RunSettings`).
-        own: settings of single verbs, by verb.
+        own: settings of single studies, by name.
     """
 
     model: str
@@ -56,45 +50,59 @@ class Asked:
     shared: Mapping[str, Any]
     own: Mapping[str, Mapping[str, Any]]
 
-    def of(self, verb: str) -> runs.RunSettings:
-        """The settings of one verb; what claims do not ask keeps its default.
+    def of(self, study: str) -> Any:
+        """The settings of one study; what claims do not ask keeps its default.
 
         Raises:
-            InputError: settings that the verb does not have, or that mean nothing.
+            InputError: settings that the study does not have, or that mean nothing.
         """
-        verb = "audit" if verb == UNTRAINED else verb
-        kind = VERBS[verb][1]
-        taken = {one.name for one in fields(kind)} - {"model", "corpus"}
-        left = taken - set(NOT_SHARED.get(verb, ()))
-        own = {name: value for name, value in self.shared.items() if name in left}
-        more = dict(self.own.get(verb, {}))
-        if unknown := sorted(more.keys() - taken):
+        name = verb_of(study)
+        kind = kind_of(name)
+        taken = {one.name for one in fields(kind)}
+        left = taken - {"model", "corpus"} - set(NOT_SHARED.get(name, ()))
+        own = {key: value for key, value in self.shared.items() if key in left}
+        said = {"model": self.model, "corpus": self.corpus}
+        own |= {key: value for key, value in said.items() if key in taken}
+        more = dict(self.own.get(name, {}))
+        if unknown := sorted(more.keys() - (taken - {"model", "corpus"})):
             raise InputError(
-                f"satlens {verb} has no setting {', '.join(unknown)}. It has {', '.join(sorted(taken))}."
+                f"{_named(name)} has no setting {', '.join(unknown)}. It has "
+                f"{', '.join(sorted(taken - {'model', 'corpus'}))}."
             )
-        return kind(model=self.model, corpus=self.corpus, **{**own, **more})
+        return kind(**{**own, **more})
 
     def check(self) -> None:
-        """Refuse settings of verbs that are none, and values that mean nothing, before anything is read.
+        """Refuse settings of studies that are none, and values that mean nothing, before anything is read.
 
         Raises:
             InputError: which.
         """
-        if unknown := sorted(self.own.keys() - VERBS.keys()):
+        every = list(dict.fromkeys(verb_of(one) for one in (*VERBS, *EXPERIMENTS)))
+        if unknown := sorted(self.own.keys() - set(every)):
             raise InputError(
-                f"Claims are judged from {', '.join(VERBS)}; settings were given for {', '.join(unknown)}."
+                f"Claims are judged from {', '.join(every)}; settings were given for {', '.join(unknown)}."
             )
-        for verb in VERBS:
-            self.of(verb)
+        for name in every:
+            self.of(name)
+
+
+def verb_of(study: str) -> str:
+    """Whose settings are given to a study: its own, but for an audit of another model."""
+    return (EXPERIMENTS[study].verb if study in EXPERIMENTS else None) or study
+
+
+def kind_of(study: str) -> type:
+    """The kind of a study's settings."""
+    return EXPERIMENTS[study].settings if study in EXPERIMENTS else VERBS[study][1]
 
 
 def takes(study: str) -> tuple[str, ...]:
-    """What a model must read for a study."""
-    return VERBS["audit" if study == UNTRAINED else study][1].takes
+    """What a model must read for a study; () for one that needs no model."""
+    return EXPERIMENTS[study].takes if study in EXPERIMENTS else VERBS[study][1].takes
 
 
 def found_or_made(
-    study: str, asked: Asked, model: ResidualModel, out: Path, progress: bool
+    study: str, asked: Asked, model: ResidualModel | None, out: Path, progress: bool
 ) -> tuple[Mapping[str, Any] | None, str]:
     """The results of a study, or None and why it could not be made.
 
@@ -102,9 +110,8 @@ def found_or_made(
         OutputError: a folder that cannot be written, or that holds a run which was asked something else.
     """
     try:
-        if study == UNTRAINED:
-            logger.info("claims: the same shape with fresh weights")
-            return untrained_order(asked.of(study), model, progress), ""
+        if study in EXPERIMENTS:
+            return _experiment(study, asked, model, out, progress)
         settings, there = asked.of(study), place(out, study)
         if study in parts(out):
             check_same(type(settings).read(there / SETTINGS_FILE), settings, there, asked.own)
@@ -115,7 +122,26 @@ def found_or_made(
     except OutputError:
         raise
     except SatlensError as error:
-        return None, f"satlens {study} could not be run: {str(error).splitlines()[0]}"
+        return None, f"{_named(study)} could not be run: {str(error).splitlines()[0]}"
+
+
+def _experiment(
+    study: str, asked: Asked, model: ResidualModel | None, out: Path, progress: bool
+) -> tuple[Mapping[str, Any] | None, str]:
+    """An experiment, after the verbs that it needs."""
+    one = EXPERIMENTS[study]
+    key = asdict(asked.of(study))
+    for need in one.needs:
+        found, why = found_or_made(need, asked, model, out, progress)
+        if found is None:
+            return None, why
+        key[need] = asdict(asked.of(need))
+    logger.info("claims: %s", study)
+    return stored_or_made(study, one, key, asked.of, model, out, progress), ""
+
+
+def _named(study: str) -> str:
+    return f"The study {study!r}" if study in EXPERIMENTS else f"satlens {study}"
 
 
 def check_same(
@@ -141,21 +167,3 @@ def check_same(
             f"{folder} holds a {asked.verb} that was asked something else: {'; '.join(odd)}. Give another "
             "folder, or ask the same."
         )
-
-
-def untrained_order(
-    settings: runs.RunSettings, model: ResidualModel, progress: bool = False
-) -> dict[str, Any]:
-    """The verdicts of an audit on the order of the ranks, of a model with fresh weights."""
-    assert isinstance(settings, runs.AuditSettings)
-    corpus = corpus_of(model, settings.corpus, separator=settings.separator)
-    fresh = replace(wrap(untrained(model, settings.seed)), name=f"{model.name} untrained")
-    reading = read(fresh, corpus, settings)
-    chosen = null_documents(reading, settings.null_tokens)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "events.parquet")
-        events, nulls = trained(fresh, reading, chosen, settings, path, progress)
-    report = order.report(events, nulls.finish(), seed=settings.seed)
-    main = report.to_dict()["verdicts"]
-    holds = bool(main) and main[0]["verdict"] == HOLDS
-    return {"verdicts": [*main, as_published(report, holds)], "notes": list(reading.notes)}

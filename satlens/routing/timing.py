@@ -8,11 +8,13 @@
 Who runs is drawn at a given share (the same share of the tokens in every block), or decided by the routers
 ("routers"). Every round runs all ways once, in an order that is drawn anew, so that a machine that slows down
 slows all of them. A share drawn at random says what the arithmetic could give; only trained routers say what
-a model gives.
+a model gives. Whether it is faster is judged from the ratio of dense to sparse in each round: the rounds are
+the units of the interval, and say nothing of another machine.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,15 @@ from torch import Tensor
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError
+from satlens.resampling import Estimate, bootstrap
 from satlens.routing.examples import Examples
 from satlens.routing.gates import TokenGates
 from satlens.routing.sparse import SparseForward
+from satlens.verdicts import judged
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+MARGIN = 0.02
+"""A gain in speed below this is too small to speak of."""
 
 
 def time_sparse(
@@ -53,10 +59,9 @@ def time_sparse(
         InputError: batch sizes beyond the rows, shares outside [0, 1], or no rounds.
     """
     sizes = [len(ids)] if batch_sizes is None else list(batch_sizes)
-    if not sizes or min(sizes) < 1 or max(sizes) > len(ids):
-        raise InputError(f"Batch sizes lie between 1 and the {len(ids)} rows given; got {sizes}.")
-    if rounds < 1 or any(not 0 <= share <= 1 for share in shares):
-        raise InputError(f"rounds is 1 or more and shares lie in [0, 1]; got {rounds}, {shares}.")
+    _check(ids, sizes, rounds, least=1)
+    if any(not 0 <= share <= 1 for share in shares):
+        raise InputError(f"shares lie in [0, 1]; got {list(shares)}.")
     forward, rows = SparseForward(gates), []
     for size in sizes:
         ways = _ways(gates, forward, ids[:size], shares, seed)
@@ -69,6 +74,61 @@ def time_sparse(
                 "low": 1e3 * low, "high": 1e3 * high, "speed": dense / median,
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def faster(dense: Sequence[float], sparse: Sequence[float]) -> Estimate:
+    """Geometric mean over rounds of dense / sparse seconds, less 1, with its interval over the rounds.
+
+    >>> round(faster([2.0, 8.0], [1.0, 2.0]).value, 6)
+    1.828427
+    """
+    logs = np.log(np.asarray(dense) / np.asarray(sparse))
+    sums = np.column_stack([logs, np.ones(len(logs))])
+    return bootstrap(sums, lambda s: np.expm1(s[..., :1] / s[..., 1:]))[0]
+
+
+def judge_sparse(
+    gates: TokenGates,
+    ids: Int[Tensor, "row pos"],
+    *,
+    batch_sizes: Sequence[int] = (1, 16),
+    rounds: int = 21,
+    margin: float = MARGIN,
+    seed: int = DEFAULT_SEED,
+) -> list[dict[str, Any]]:
+    """Is the sparse forward faster than the dense one, with the routers deciding? One verdict a batch size.
+
+    Args:
+        ids: rows that the routers were not trained on. rounds: two or more; each runs both ways.
+        margin: a gain below this is too small to speak of.
+
+    Returns:
+        Verdicts ``sparse_1``, ``sparse_16``, ... (`satlens.verdicts`), each with its ``active`` share.
+
+    Raises:
+        InputError: as `time_sparse`.
+    """
+    _check(ids, batch_sizes, rounds, least=2)
+    forward, made = SparseForward(gates), []
+    for size in batch_sizes:
+        ways = _ways(gates, forward, ids[:size], (), seed)
+        runs = {name: ways[name][1] for name in ("dense", "sparse, routers")}
+        taken = _in_turns(runs, rounds, seed)
+        one = judged(
+            f"sparse_{size}",
+            f"In a batch of {size} the sparse forward takes less time than the dense one.",
+            ("gain in speed over the dense forward", faster(taken["dense"], taken["sparse, routers"])),
+            margin, "dense",
+        )  # fmt: skip
+        made.append(one | {"active": ways["sparse, routers"][0]})
+    return made
+
+
+def _check(ids: Tensor, sizes: Sequence[int], rounds: int, least: int) -> None:
+    if not sizes or min(sizes) < 1 or max(sizes) > len(ids):
+        raise InputError(f"Batch sizes lie between 1 and the {len(ids)} rows given; got {sizes}.")
+    if rounds < least:
+        raise InputError(f"rounds is {least} or more; got {rounds}.")
 
 
 def _ways(

@@ -11,6 +11,7 @@
     DIR/route/{results.json, settings.yaml, gates.safetensors, gates.json, figures/}
     DIR/claims/{results.json, settings.yaml, claims.md}
     DIR/dynamics/{results.json, settings.yaml, figures/}
+    DIR/studies/NAME.json                                              what claims rest on beside these parts
 
 A part is added, or replaced when told, by a whole new folder that takes the old one's place: on an error or
 Ctrl-C the old one is as it was.
@@ -19,7 +20,7 @@ Ctrl-C the old one is as it was.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ FILES = {
     "dynamics": {SETTINGS_FILE, RESULTS, "figures"},
 }
 """What each part holds; a folder with anything else is never written to."""
+STUDIES = "studies"
 NESTED = tuple(verb for verb in FILES if verb != "audit")
 """Parts in a folder of their own; an audit lies in the run's folder itself."""
 
@@ -112,7 +114,7 @@ def check_model(out: Path, verb: str, model: Mapping[str, Any]) -> None:
 @contextmanager
 def output_folder(
     out: str | Path, settings: RunSettings, overwrite: bool, model: Mapping[str, Any]
-) -> Iterator[Path]:
+) -> Generator[Path, None, None]:
     """A folder to fill with one part, beside ``out``; it takes its place when everything is in it.
 
     The other parts of ``out`` are kept, and the page is made anew over all of them. On an error or Ctrl-C
@@ -178,7 +180,7 @@ def _foreign(out: Path) -> list[str]:
         return []
     found = {path.name for path in out.iterdir()}
     there = parts(out)
-    wrong = found - FILES["audit"] - set(NESTED) - {PAGE}
+    wrong = found - FILES["audit"] - set(NESTED) - {PAGE, STUDIES}
     if "audit" not in there:
         wrong |= found & FILES["audit"]
     if not there:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from satlens.claims import CLAIMS, ClaimTable
 from satlens.claims.claim import Claim, Paper, all_of, check_ids, combined, nothing, verdict
-from satlens.claims.studies import UNTRAINED, VERBS
+from satlens.claims.experiments import EXPERIMENTS
+from satlens.claims.studies import VERBS, takes
 from satlens.claims.table import ALPHA, table
 from satlens.errors import InputError
 from satlens.models.protocol import READS
@@ -75,7 +76,10 @@ def test_the_order_of_the_parts_says_nothing(words):
 
 def test_every_claim_says_what_it_is():
     for name, one in CLAIMS.items():
-        assert name == one.id and one.study in (*VERBS, UNTRAINED) and set(one.takes) <= set(READS)
+        assert (
+            name == one.id and one.study in (*VERBS, *EXPERIMENTS) and set(one.takes) <= set(READS)
+        )
+        assert bool(one.takes) == bool(takes(one.study))
         assert all((one.statement, one.section, one.protocol, one.test, one.controls))
         assert one.statement.endswith(".") and one.test.endswith(".") and one.protocol.endswith(".")
     assert len({one.statement for one in CLAIMS.values()}) == len(CLAIMS)

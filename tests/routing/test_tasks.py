@@ -1,6 +1,7 @@
 """Tasks, rows and early exit at the same cost."""
 
 import json
+import time
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -10,11 +11,11 @@ import torch
 from hypothesis import given
 
 from satlens.errors import InputError, OutputError
-from satlens.routing import NOT_SCORED, Examples, crops, pieces
+from satlens.routing import NOT_SCORED, Examples, crops, pieces, timing
 from satlens.routing.early_exit import exit_layer, matched_early_exit, matched_threshold
 from satlens.routing.reproduce import SIZES, Size, main, reproduce, task_of
 from satlens.routing.tasks import characters, fresh_model, held_out, toy
-from satlens.routing.timing import time_sparse
+from satlens.routing.timing import faster, judge_sparse, time_sparse
 from tests.routing.test_evaluate import opinionated
 from tests.routing.toys import rows, small
 
@@ -160,6 +161,34 @@ def test_timing_names_what_it_timed():
     ]:  # fmt: skip
         with pytest.raises(InputError, match=message):
             time_sparse(gates, ids, **bad)
+
+
+def test_the_ratio_of_times_is_judged_over_rounds(monkeypatch):
+    assert faster([2.0, 8.0], [1.0, 2.0]).value == pytest.approx(8**0.5 - 1)
+    assert faster([1.0, 1.0], [2.0, 2.0]).high < 0 and faster([3.0, 3.0], [1.0, 1.0]).low > 1
+    found = judge_sparse(opinionated(), rows(4).ids, batch_sizes=[1, 4], rounds=3)
+    assert [one["id"] for one in found] == ["sparse_1", "sparse_4"]
+    assert all(0 < one["active"] < 1 and one["effect"]["ci"] for one in found)
+    for bad, message in [(dict(batch_sizes=[5]), "the 4 rows"), (dict(rounds=1), "rounds is 2")]:
+        with pytest.raises(InputError, match=message):
+            judge_sparse(opinionated(), rows(4).ids, **({"batch_sizes": [1]} | bad))
+
+    # A forward that waits is found to be slower, the other way round to be faster.
+    def slow(turn):
+        own = timing._ways
+
+        def ways(*a):
+            made = own(*a)
+            share, run = made[turn]
+            return made | {turn: (share, lambda: time.sleep(0.05) or run())}
+
+        return ways
+
+    for turn, word in (("dense", "holds"), ("sparse, routers", "does not hold")):
+        with monkeypatch.context() as patch:
+            patch.setattr(timing, "_ways", slow(turn))
+            found = judge_sparse(opinionated(), rows(4).ids, batch_sizes=[4], rounds=4)
+        assert found[0]["verdict"] == word
 
 
 TINY = Size(16, layers=3, heads=2, context=8, batch_size=4, steps=3, length=3, symbols=5, rows=8)

@@ -56,6 +56,22 @@ def test_planted_classes_are_found_and_all_of_the_oracles_gain_is_had():
     assert shuffled["wasted"].value > 0.3
 
 
+def test_more_dealings_make_p_small_for_what_is_planted_and_stop_early_for_noise():
+    few = (SCHEDULERS[1], SCHEDULERS[3])
+    how = {"schedulers": few, "arrivals": ["all at once"], "seeds": 2, "draws": 50}
+    asked = classes(16, tokens=3)
+    planted = study(
+        asked.predicted(asked.depth), machine(2), **how, shuffles=99
+    )  # one of 12,870 ways to deal is as good
+    assert planted.verdicts[0]["p"] == 1 / 100 and planted.verdicts[0]["verdict"] == HOLDS
+    p = []
+    for seed in range(40):
+        noise = asked.predicted(np.random.default_rng(seed).normal(size=len(asked)))
+        p.append(study(noise, machine(2), **how, shuffles=99).verdicts[0]["p"])
+        assert study(noise, machine(2), **how).verdicts[0]["p"] in (p[-1], 1 / 20)
+    assert sum(one <= 1 / 20 for one in p) <= 6 and sum(one <= 1 / 50 for one in p) <= 4
+
+
 def test_predictions_that_are_noise_gain_nothing():
     """Each noise is good or bad by chance for all seeds alike: one of 20 may pass, whatever the seeds."""
     found, few = [], (SCHEDULERS[1], SCHEDULERS[3])
@@ -102,6 +118,8 @@ def test_what_cannot_be_studied_is_refused():
         study(asked, machine(), schedulers=FEW[:2], arrivals=["never"])
     with pytest.raises(InputError, match="at least 2 are needed, got 1"):
         study(asked, machine(), schedulers=FEW[:2], seeds=1)
+    with pytest.raises(InputError, match="has 19 shuffles or more, got 3"):
+        study(asked, machine(), schedulers=FEW[:2], shuffles=3)
     with pytest.raises(InputError, match="goes by predicted_length"):
         study(asked, machine(), seeds=2)
 

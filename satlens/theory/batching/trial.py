@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
+from numpy import ndarray
 from torch import Tensor
 
 from satlens.errors import InputError
@@ -44,7 +45,7 @@ from satlens.theory.batching.machine import Clock, Machine, position_bytes
 from satlens.theory.batching.predict import PredictionReport, assess, prompt_states
 from satlens.theory.batching.requests import Requests
 from satlens.theory.batching.scheduler import SCHEDULERS, Scheduler
-from satlens.theory.batching.study import study
+from satlens.theory.batching.study import FIRST, SHUFFLES, study
 from satlens.theory.batching.timed import time_orders
 from satlens.version import __version__
 from satlens.zoo import CORPUS
@@ -103,6 +104,47 @@ def trial(model: Any, texts: Sequence[str], settings: Settings | None = None) ->
     """
     settings = settings or Settings()
     model = wrap(model)
+    made = served(model, texts, settings)
+    told = _told(model, made, settings)
+    asked = made.asked.predicted(
+        told["depth"][settings.look_at].predicted, told["length"][settings.look_at].predicted
+    )
+    return {
+        "settings": asdict(settings), "model": model.name, "threshold": made.threshold,
+        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
+        "versions": {"satlens": __version__, "torch": torch.__version__},
+        "requests": _summary(asked, made.doc),
+        "predicted": {what: {str(layer): one.to_dict() for layer, one in by.items()}
+                      for what, by in told.items()},
+        "simulated": _simulated(model, asked, settings),
+        "timed": _timed(model, made.prompts, made.policy, asked, settings, settings.rounds),
+        "planted": _planted(model, texts, settings),
+        "mixed": _mixed(model, settings),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """Prompts, the policy that answered them, and what was asked of the machine by that.
+
+    Attributes:
+        threshold: None where none can be vouched for, and the policy never leaves.
+        doc: the document of each prompt.
+    """
+
+    policy: Policy
+    threshold: Any
+    doc: Int[ndarray, " request"]
+    prompts: list[str]
+    asked: Requests
+
+
+def served(model: ResidualModel, texts: Sequence[str], settings: Settings) -> Answered:
+    """Calibrate on the first texts, and answer beginnings of the others.
+
+    Raises:
+        InputError: too few texts. ModelError: a model that cannot be made to leave.
+    """
     if len(texts) < settings.calibration + 5:
         raise InputError(
             f"{settings.calibration} documents calibrate and 5 or more are asked; got {len(texts)} texts."
@@ -110,22 +152,7 @@ def trial(model: Any, texts: Sequence[str], settings: Settings | None = None) ->
     policy, chosen = _policy(model, texts[: settings.calibration], settings)
     doc, prompts = _prompts(texts[settings.calibration :], settings.words)
     made = generate(model, prompts, policy, max_new_tokens=settings.most, batch_size=settings.rows)
-    asked = Requests.of(made)
-    told = _told(model, prompts, asked, doc, settings)
-    here = told["depth"][settings.look_at].predicted, told["length"][settings.look_at].predicted
-    asked = asked.predicted(*here)
-    return {
-        "settings": asdict(settings), "model": model.name, "threshold": chosen,
-        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
-        "versions": {"satlens": __version__, "torch": torch.__version__},
-        "requests": _summary(asked, doc),
-        "predicted": {what: {str(layer): one.to_dict() for layer, one in by.items()}
-                      for what, by in told.items()},
-        "simulated": _simulated(model, asked, settings),
-        "timed": _timed(model, prompts, policy, asked, settings, settings.rounds),
-        "planted": _planted(model, texts, settings),
-        "mixed": _mixed(model, settings),
-    }  # fmt: skip
+    return Answered(policy, chosen, doc, prompts, Requests.of(made))
 
 
 def _policy(model: ResidualModel, texts: Sequence[str], settings: Settings) -> tuple[Policy, Any]:
@@ -135,7 +162,7 @@ def _policy(model: ResidualModel, texts: Sequence[str], settings: Settings) -> t
     return found.policy, found.threshold
 
 
-def _prompts(texts: Sequence[str], words: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+def _prompts(texts: Sequence[str], words: Sequence[int]) -> tuple[ndarray, list[str]]:
     """The beginnings of each text, and its number."""
     pairs = [
         (doc, " ".join(text.split()[:length])) for doc, text in enumerate(texts) for length in words
@@ -144,15 +171,44 @@ def _prompts(texts: Sequence[str], words: Sequence[int]) -> tuple[np.ndarray, li
 
 
 def _told(
-    model: ResidualModel, prompts: list[str], asked: Requests, doc: np.ndarray, settings: Settings
+    model: ResidualModel, made: Answered, settings: Settings
 ) -> dict[str, dict[int, PredictionReport]]:
     found: dict[str, dict[int, PredictionReport]] = {"depth": {}, "length": {}}
     for layer in sorted({*settings.layers, settings.look_at}):
-        states = prompt_states(model, prompts, layer)
+        states = prompt_states(model, made.prompts, layer)
         for what, by in found.items():
-            y = getattr(asked, what).astype(float)
-            by[layer] = assess(states, y, doc, asked.prompt, seed=settings.seed)
+            y = getattr(made.asked, what).astype(float)
+            by[layer] = assess(states, y, made.doc, made.asked.prompt, seed=settings.seed)
     return found
+
+
+def predicted_depth(
+    model: Any, texts: Sequence[str], settings: Settings, shuffles: int = SHUFFLES
+) -> dict[str, Any]:
+    """Does packing by predicted depth pay on this model? Depths told and schedulers simulated, nothing timed.
+
+    Args:
+        shuffles: dealings of the null, at most (`study`).
+
+    Returns:
+        The ``threshold`` of the policy, ``requests``, ``predicted`` (how well depth is told), and
+        ``simulated`` with the verdicts; None for the last two where no token leaves early.
+
+    Raises:
+        InputError: too few texts, or unusable ones. ModelError: a model that cannot be made to leave.
+    """
+    model = wrap(model)
+    made = served(model, texts, settings)
+    said = {"threshold": made.threshold, "requests": _summary(made.asked, made.doc)}
+    if np.ptp(made.asked.depth) == 0:
+        return {**said, "predicted": None, "simulated": None}
+    states = prompt_states(model, made.prompts, settings.look_at)
+    told = assess(states, made.asked.depth, made.doc, made.asked.prompt, seed=settings.seed)
+    asked = made.asked.predicted(told.predicted)
+    few = [one for one in SCHEDULERS if one.name in (FIRST, ORDERS[1].name, ORDERS[2].name)]
+    return {
+        **said, "predicted": told.to_dict(), "simulated": _simulated(model, asked, settings, few, shuffles),
+    }  # fmt: skip
 
 
 def _drawn(asked: Requests, settings: Settings) -> list[tuple[int, ...]]:
@@ -162,7 +218,7 @@ def _drawn(asked: Requests, settings: Settings) -> list[tuple[int, ...]]:
     return [tuple(rng.choice(len(asked), size, replace=False).tolist()) for size in sizes]
 
 
-def _summary(asked: Requests, doc: np.ndarray) -> dict[str, Any]:
+def _summary(asked: Requests, doc: ndarray) -> dict[str, Any]:
     depth, length = asked.depth, asked.length
     return {
         "requests": len(asked), "documents": len(np.unique(doc)), "blocks": asked.n_layers,
@@ -173,13 +229,22 @@ def _summary(asked: Requests, doc: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _simulated(model: ResidualModel, asked: Requests, settings: Settings) -> dict[str, Any]:
+def _simulated(
+    model: ResidualModel,
+    asked: Requests,
+    settings: Settings,
+    schedulers: Sequence[Scheduler] = SCHEDULERS,
+    shuffles: int = SHUFFLES,
+) -> dict[str, Any]:
     """Room for half of the rows at the longest answer."""
     costs = measure(model, LogitLens(model))
     clock = Clock.counted(costs, reading=settings.reading, scored=1.0, look_at=settings.look_at)
     memory = settings.rows // 2 * (int(asked.prompt.max()) + settings.most)
     machine = Machine(clock, memory, settings.rows, settings.most, position_bytes(model))
-    found = study(asked, machine, load=settings.load, seeds=settings.seeds, seed=settings.seed)
+    found = study(
+        asked, machine, schedulers=schedulers, load=settings.load, seeds=settings.seeds,
+        seed=settings.seed, shuffles=shuffles,
+    )  # fmt: skip
     return found.to_dict() | {"position_bytes": machine.position_bytes}
 
 
