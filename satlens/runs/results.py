@@ -19,6 +19,9 @@ from satlens.version import __version__
 
 logger = logging.getLogger("satlens")
 
+FORMATS = ("png", "pdf")
+"""The paper figures of a run: for the screen, and for print."""
+
 
 def assemble(
     settings: RunSettings,
@@ -89,6 +92,6 @@ def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
 def save_figures(save: Callable, results: Mapping[str, Any], folder: Path) -> None:
     """The paper figures, or a line in the log where matplotlib is not installed."""
     try:
-        save(results, folder / "figures", formats=("png", "pdf"))
+        save(results, folder / "figures", formats=FORMATS)
     except MissingExtraError as missing:
         logger.info("No figures beside the page: %s", missing)

@@ -7,8 +7,18 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from satlens.runs import results
 from satlens.survey import read_corpus
 from tests.builders import random_hf
+
+
+@pytest.fixture(scope="module", autouse=True)
+def formats():
+    """Figures as PNG alone: a PDF costs more than all the rest of a small run. Gives what runs write."""
+    written = results.FORMATS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "FORMATS", ("png",))
+        yield written
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,10 @@ from transformers import PreTrainedTokenizerFast
 
 import satlens
 from satlens.cli import main
+from satlens.report.audit import figures
 from satlens.report.validate import schema
 from satlens.runs import AuditSettings, run_audit
+from satlens.runs import results as writing
 from satlens.survey import read_corpus
 from tests.builders import random_hf
 
@@ -47,6 +49,17 @@ def test_the_folder_holds_what_is_promised(run):
     }  # fmt: skip
     assert str(out / "report.html") in text
     jsonschema.validate(results, schema())
+
+
+def test_figures_are_for_the_screen_and_for_print(run, tmp_path, formats, monkeypatch):
+    out, _, found = run
+    monkeypatch.setattr(writing, "FORMATS", formats)
+    writing.save_figures(figures.save_figures, found, tmp_path)
+    drawn = {path.stem for path in (out / "figures").iterdir()}
+    assert len(drawn) >= 6
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"{name}.{ending}" for name in drawn for ending in ("png", "pdf")
+    }
 
 
 def test_results_are_those_of_the_library(run, folder, corpus):
@@ -163,9 +176,11 @@ def test_model_or_settings_but_not_both(tmp_path, capsys):
         assert "one of the two" in capsys.readouterr().err
 
 
+@pytest.mark.no_host  # what is interrupted is satlens
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_ctrl_c_leaves_nothing(folder, tmp_path):
-    arguments = ["audit", str(folder), "--out", str(tmp_path / "run")]
+def test_ctrl_c_leaves_nothing(folder, corpus, tmp_path):
+    arguments = ["audit", str(folder), "--corpus", str(corpus), "--untrained-seeds", "1"]
+    arguments += ["--out", str(tmp_path / "run")]
     code = "import sys; from satlens.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code, *arguments],
