@@ -1,8 +1,10 @@
 """Fixtures for every test: real weights, the bundled model, one thread, no network."""
 
+import contextlib
 import functools
 import os
 import re
+from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports huggingface_hub
 
@@ -29,6 +31,11 @@ HOST = re.compile(
     r"transformer|load_model|tiny_host|Hooked|subprocess|satlens\.(cli|runs|survey|claims)|tutorials"
 )
 """Words of a test that may meet TransformerLens, in this process or in another."""
+NO_HOST = re.compile(
+    r"report/|runs/test_folder|claims/test_claim|survey/test_(plan|source|store|corpus|statistics)|"
+    r"zoo/test_(data|ngrams)|test_structure"
+)
+"""Files that use those words and run no model of a host: `without_host` fails a test of them that does."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,8 +45,44 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests without any model of TransformerLens: one version of it is enough for them."""
     for item in items:
-        if item.path.is_relative_to(TESTS) and not meets_host(item.path):
+        if not item.path.is_relative_to(TESTS):
+            continue
+        named = NO_HOST.match(item.path.relative_to(TESTS).as_posix())
+        if named or not meets_host(item.path):
             item.add_marker(pytest.mark.no_host)
+
+
+@contextlib.contextmanager
+def without_host(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that is marked ``no_host``, and so runs beside one version alone, if it runs a host."""
+    if item.get_closest_marker("no_host") is None:
+        yield
+        return
+    met = set()
+
+    def note(module: torch.nn.Module, _inputs: object) -> None:
+        if type(module).__module__.startswith("transformer_lens"):
+            met.add(type(module).__name__)
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        yield
+    finally:
+        hook.remove()
+    if met:
+        pytest.fail(f"This test is marked no_host (tests/conftest.py), and it ran {sorted(met)}.")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with without_host(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with without_host(item):
+        return (yield)
 
 
 @functools.cache
