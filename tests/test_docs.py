@@ -13,7 +13,7 @@ from satlens.zoo import TINY
 from tests.hooks.outcomes import Recorder, read
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/usage/*.md"), *ROOT.glob("*.md")])
 NAMED = [
     (page, *found)
     for page in PAGES
