@@ -8,6 +8,7 @@ With ``[low, high]`` the interval of an effect over its strictest null or contro
     cannot be told here  anything else: the interval holds both 0 and m, or there is no interval
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,3 +72,50 @@ def judged(
         "why": why,
         "null": null,
     }
+
+
+def weakest(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of several verdicts that must hold together the weakest, with the largest p.
+
+    >>> one = {"verdict": HOLDS, "effect": {"ci": [0.1, 0.2]}, "p": 0.001}
+    >>> weakest([one, one | {"effect": {"ci": [0.05, 0.3]}, "p": 0.01}])["effect"], weakest([one, one])["p"]
+    ({'ci': [0.05, 0.3]}, 0.001)
+    """
+    known = [one["p"] for one in every]
+    return {**max(every, key=_weakness), "p": None if None in known else max(known)}
+
+
+def agreed(every: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
+    """One verdict on several trainings (or whatever ``what`` calls them): theirs, where they agree.
+
+    Where they do not, it cannot be told. Effect and p are those of the weakest.
+
+    >>> one = judged("a", "It is so.", ("excess", Estimate(0.1, 0.05, 0.15)), 0.02)
+    >>> other = judged("a", "It is so.", ("excess", Estimate(0.0, -0.01, 0.01)), 0.02)
+    >>> agreed([one, one], "trainings")["verdict"], agreed([one, other], "trainings")["verdict"]
+    ('holds', 'cannot be told here')
+    >>> print(agreed([one, other], "trainings")["why"].split(" The weakest")[0])
+    Of 2 trainings 1 says holds, 1 does not hold.
+    """
+    words = [one["verdict"] for one in every]
+    least = weakest(every)
+    if len(every) == 1:
+        return least
+    if len(set(words)) == 1:
+        return least | {
+            "why": f"{least['why']} So in each of {len(every)} {what}; this is the weakest."
+        }
+    counts = [
+        f"{words.count(word)} {'says ' if i == 0 else ''}{word}"
+        for i, word in enumerate(dict.fromkeys(words))
+    ]
+    said = f"Of {len(every)} {what} {', '.join(counts)}. The weakest: {least['why']}"
+    return least | {"verdict": UNKNOWN, "why": said}
+
+
+def _weakness(one: Mapping[str, Any]) -> tuple[int, float]:
+    """Does not hold is weaker than cannot be told, and that than holds; among equals the smaller effect."""
+    order = (HOLDS, AS_PUBLISHED, UNKNOWN, FAILS)
+    ci = one["effect"]["ci"]
+    low = ci[0] if ci and ci[0] is not None else -float("inf")
+    return order.index(one["verdict"]), -low

@@ -10,13 +10,13 @@ Together:
     cannot be told here        the sound test cannot tell, or could not be made
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from satlens.errors import InputError
 from satlens.models.protocol import READS
-from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN
+from satlens.verdicts import AS_PUBLISHED, FAILS, HOLDS, UNKNOWN, weakest
 
 Verdict = Mapping[str, Any]
 """An entry of "verdicts" in a results.json."""
@@ -127,17 +127,6 @@ def all_of(*names: str) -> Evidence:
     return find
 
 
-def weakest(every: Sequence[Verdict]) -> dict[str, Any]:
-    """Of several verdicts that must hold together the weakest, with the largest p.
-
-    >>> one = {"verdict": HOLDS, "effect": {"ci": [0.1, 0.2]}, "p": 0.001}
-    >>> weakest([one, one | {"effect": {"ci": [0.05, 0.3]}, "p": 0.01}])["effect"], weakest([one, one])["p"]
-    ({'ci': [0.05, 0.3]}, 0.001)
-    """
-    known = [one["p"] for one in every]
-    return {**max(every, key=_weakness), "p": None if None in known else max(known)}
-
-
 def nothing(why: str) -> Verdict:
     """No verdict, and the reason."""
     return {
@@ -168,11 +157,3 @@ def _found(results: Mapping[str, Any]) -> dict[str, Verdict]:
 def _lacks(results: Mapping[str, Any], name: str) -> str:
     notes = " ".join(results.get("notes", ()))
     return f"The run gave no verdict {name!r}.{' ' + notes if notes else ''}"
-
-
-def _weakness(one: Verdict) -> tuple[int, float]:
-    """Does not hold is weaker than cannot be told, and that than holds; among equals the smaller effect."""
-    order = (HOLDS, AS_PUBLISHED, UNKNOWN, FAILS)
-    ci = one["effect"]["ci"]
-    low = ci[0] if ci and ci[0] is not None else -float("inf")
-    return order.index(one["verdict"]), -low

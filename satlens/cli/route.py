@@ -14,7 +14,7 @@ def route(
     penalties: tuple[float, ...] = (0.3, 0.1, 1.0),
     steps: int = 100,
     lr: float = 5e-3,
-    train_seeds: int = 1,
+    train_seeds: int = 3,
     test_share: float = 0.4,
     draws: int = 5,
     k: int = 1,
@@ -35,7 +35,7 @@ def route(
         penalties: lambdas, how much skipping is asked for; the verdicts are taken on the first.
         steps: of each training.
         lr: learning rate at the start; it falls along a cosine to a tenth.
-        train_seeds: trainings of each lambda.
+        train_seeds: trainings of the first lambda; what they do not agree on cannot be told.
         test_share: share of the documents that the routers are judged on and never trained on.
         draws: draws of each path null.
         k: the rank whose saturation skipping is held against.

@@ -6,13 +6,13 @@ For each lambda and seed, on documents that nothing was fitted to, by document:
     early exit                   of the same model at as many blocks; threshold from the training part
 
 and whether the router skips where saturation says the answer is fixed
-(`satlens.routing.saturation`). Verdicts are taken on the first lambda and the first seed, by the rule of
-`satlens.verdicts`; the other runs stand beside it.
+(`satlens.routing.saturation`). Verdicts are taken on the first lambda, which is trained with several seeds:
+what they do not agree on cannot be told. The other lambdas stand beside it, trained once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,11 +32,13 @@ from satlens.routing.gates import TokenGates
 from satlens.routing.saturation import SkipReport, collect
 from satlens.routing.saturation import report as compared
 from satlens.routing.train import TrainSettings, train_gates
-from satlens.verdicts import AS_PUBLISHED, HOLDS, judged
+from satlens.verdicts import AS_PUBLISHED, HOLDS, agreed, judged
 
 PENALTIES = (0.3, 0.1, 1.0)
 """Lambdas; the verdicts are taken on the first."""
 STEPS, RATE = 100, 5e-3
+TRAIN_SEEDS = 3
+"""Trainings of the first lambda: what one of them gives can be luck."""
 MARGIN = 0.01
 """In nats a token: one per cent of the perplexity."""
 
@@ -112,7 +114,7 @@ def report(
     penalties: Sequence[float] = PENALTIES,
     steps: int = STEPS,
     lr: float = RATE,
-    train_seeds: int = 1,
+    train_seeds: int = TRAIN_SEEDS,
     rank: int = 1,
     draws: int = 5,
     batch_size: int = 8,
@@ -125,7 +127,7 @@ def report(
         model: predicts the next token of a text.
         training, held_out: as in `satlens.detect`, or `Batches`; no document in both.
         penalties: lambdas. The verdicts are taken on the first.
-        steps, lr: of each training. train_seeds: trainings of each lambda.
+        steps, lr: of each training. train_seeds: trainings of the first lambda, which must agree.
         rank: whose saturation skipping is held against. draws: of the path nulls.
 
     Raises:
@@ -150,16 +152,16 @@ def report(
     chosen, rows = (examples_of(one) for one in parts)
     classes = token_classes(model)
     runs = []
-    for number in range(train_seeds):
-        for penalty in penalties:
-            runs.append(
-                _run(model, parts[0], chosen, rows, classes,
-                     TrainSettings(steps, penalty, joint=False, lr=lr, seed=seed + number), progress)
-            )  # fmt: skip
+    trained = [(penalties[0], seed + number) for number in range(train_seeds)]
+    for penalty, own in [*trained, *((one, seed) for one in penalties[1:])]:
+        runs.append(
+            _run(model, parts[0], chosen, rows, classes,
+                 TrainSettings(steps, penalty, joint=False, lr=lr, seed=own), progress)
+        )  # fmt: skip
     told = collect([one.gates for one in runs], parts[1], rank, draws=draws, seed=seed)
     skips = [compared(one, seed=seed) for one in told]
     return RoutingReport(
-        runs, skips, [*_verdicts(runs[0]), *skips[0].verdicts],
+        runs, skips, _agreed(runs[:train_seeds], skips[:train_seeds]),
         {"model": model.name, "penalties": list(penalties), "steps": steps, "lr": lr,
          "train_seeds": train_seeds, "rank": rank, "draws": draws, "seed": seed, "margin": MARGIN,
          "bootstrap_draws": DRAWS, "level": LEVEL},
@@ -182,7 +184,7 @@ def _run(
     matched = matched_early_exit(
         model, blocks_used(result.active("hard").value, model.n_layers), chosen, rows
     )
-    number = np.concatenate([one.doc.numpy() for one in rows])
+    number = np.concatenate([cast(torch.Tensor, one.doc).numpy() for one in rows])
     exits = np.zeros((len(result.tokens), 3))
     np.add.at(exits, np.unique(number, return_inverse=True)[1], matched.sums[:, :3])
     return RoutedRun(
@@ -268,6 +270,12 @@ def _check(model: ResidualModel, penalties: Sequence[float], steps: int, train_s
             f"Give a penalty or more, and 1 or more steps and train_seeds; got penalties "
             f"{list(penalties)}, steps={steps}, train_seeds={train_seeds}."
         )
+
+
+def _agreed(runs: Sequence[RoutedRun], skips: Sequence[SkipReport]) -> list[dict[str, Any]]:
+    """The verdicts of one lambda, over its trainings."""
+    each = [[*_verdicts(run), *skip.verdicts] for run, skip in zip(runs, skips, strict=True)]
+    return [agreed(same, "trainings") for same in zip(*each, strict=True)]
 
 
 def _verdicts(first: RoutedRun) -> list[dict[str, Any]]:

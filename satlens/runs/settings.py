@@ -24,7 +24,7 @@ from satlens.probes.sampling import PER_CELL
 from satlens.probes.states import MIN_STATES
 from satlens.reranking.adjusted import SHUFFLES
 from satlens.reranking.collect import NULL_TOKENS
-from satlens.routing.study import PENALTIES, RATE, STEPS
+from satlens.routing.study import PENALTIES, RATE, STEPS, TRAIN_SEEDS
 from satlens.survey.corpus import BUNDLED, SEPARATOR
 from satlens.theory.depth.summary import NULL_DRAWS as DEPTH_DRAWS
 from satlens.theory.tracking.track import NULL_TOKENS as TRACK_TOKENS
@@ -305,7 +305,7 @@ class RouteSettings(RunSettings):
 
     Attributes:
         penalties: lambdas; the verdicts are taken on the first.
-        steps, lr: of each training. train_seeds: trainings of each lambda.
+        steps, lr: of each training. train_seeds: trainings of the first lambda.
         test_share: share of the documents that the gates are judged on, and never trained on.
         draws: of each path null. k: the rank whose saturation skipping is held against.
     """
@@ -319,7 +319,7 @@ class RouteSettings(RunSettings):
     penalties: tuple[float, ...] = PENALTIES
     steps: int = STEPS
     lr: float = RATE
-    train_seeds: int = 1
+    train_seeds: int = TRAIN_SEEDS
     test_share: float = 0.4
     draws: int = DEPTH_DRAWS
 

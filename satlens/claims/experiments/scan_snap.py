@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from satlens.claims.claim import weakest
 from satlens.claims.experiments.base import Experiment, Of
 from satlens.models import ResidualModel
 from satlens.resampling import finite
 from satlens.theory.dynamics import Claim, Sequences, judge_sweep, sweep_rates
+from satlens.verdicts import weakest
 
 NAMES = {
     "attention leaves common tokens": "scan_leaves_common",
