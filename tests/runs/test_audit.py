@@ -176,7 +176,7 @@ def test_model_or_settings_but_not_both(tmp_path, capsys):
         assert "one of the two" in capsys.readouterr().err
 
 
-@pytest.mark.no_host  # what is interrupted is satlens
+@pytest.mark.one_host  # what is interrupted is satlens
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_leaves_nothing(folder, corpus, tmp_path):
     arguments = ["audit", str(folder), "--corpus", str(corpus), "--untrained-seeds", "1"]

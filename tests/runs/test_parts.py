@@ -237,7 +237,7 @@ def test_a_folder_of_another_model_is_refused_before_anything_is_read(
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
-@pytest.mark.no_host  # what is interrupted is satlens
+@pytest.mark.one_host  # what is interrupted is satlens
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("verb", RUN)
 def test_ctrl_c_leaves_the_folder_as_it_was(runs, tmp_path, verb):

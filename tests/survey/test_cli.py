@@ -44,6 +44,7 @@ def test_the_verb_writes_the_folder_and_the_tables(model, corpus, tmp_path, caps
     assert cli.main(arguments(model, corpus, tmp_path / "s", "--shards", "4", "--resume")) == 0
 
 
+@pytest.mark.one_host  # what is interrupted is satlens
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_ends_it_with_130_and_it_can_go_on(model, corpus, tmp_path, workers):
     out = tmp_path / "s"

@@ -32,6 +32,7 @@ from tests.survey.little import (
 )
 
 SHARDS = {"shards": 24, **SETTINGS}
+pytestmark = pytest.mark.one_host  # what is killed is satlens
 linux = pytest.mark.skipif(sys.platform != "linux", reason=NEEDS_PROC)
 
 
