@@ -34,7 +34,7 @@ def point(entry: Mapping[str, Any], row: str, color: str, form: str = ".3f") -> 
     return point | error([(entry["value"], entry["ci"])], "x", point)
 
 
-def error(estimates: list, axis: str, series: Chart) -> Chart:
+def error(estimates: list[Any], axis: str, series: Chart) -> Chart:
     """Error bars of a series; none at a point without an interval."""
     spread = [_spread(value, ci) for value, ci in estimates]
     if not any(spread):
@@ -66,7 +66,7 @@ def layer_axis(last: int) -> Chart:
     }  # fmt: skip
 
 
-def rows_layout(rows: list[str], title: str, shapes: list) -> Chart:
+def rows_layout(rows: list[str], title: str, shapes: list[Any]) -> Chart:
     """A dot chart: words down the side in this order, numbers along x."""
     return {
         "showlegend": False, "shapes": shapes, "xaxis": {"title": title, "zeroline": False, "nticks": 6},

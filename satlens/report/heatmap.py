@@ -63,7 +63,9 @@ def document(entry: Mapping[str, Any], labels: bool = False) -> dict[str, Any]:
     return made | {"words": seen} | _shown(entry)
 
 
-def _parts(entry: Mapping[str, Any]) -> tuple[Sequence, Sequence, Sequence, Sequence]:
+def _parts(
+    entry: Mapping[str, Any],
+) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any], Sequence[Any]]:
     """Tokens, rankings, saturation layers and places, of one length."""
     tokens, top, layer = entry["tokens"], entry["top"], entry["layer"]
     pos = entry.get("pos", range(len(tokens)))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LAYER_AXIS = "layer (state after block l)"
 COLORS = INK["light"]
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
     "font.size": 8.5, "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": COLORS["muted"],
@@ -54,7 +54,10 @@ def save(
 
 
 def _save(
-    draw: Callable, results: Mapping[str, Any], stem: Path, formats: Sequence[str]
+    draw: "Callable[[Mapping[str, Any]], Figure]",
+    results: Mapping[str, Any],
+    stem: Path,
+    formats: Sequence[str],
 ) -> list[Path]:
     """The files of one figure; none where the results lack what it draws."""
     try:
@@ -75,7 +78,13 @@ def _save(
 class paper:
     """A figure in the paper style: ``with paper(results, title) as (figure, axes)``."""
 
-    def __init__(self, results, title, size=(4.6, 3.2), rows=0):
+    def __init__(
+        self,
+        results: Mapping[str, Any],
+        title: str,
+        size: tuple[float, float] = (4.6, 3.2),
+        rows: int = 0,
+    ) -> None:
         self.results, self.title, self.size, self.rows = results, title, size, rows
 
     def __enter__(self) -> "tuple[Figure, Any]":
@@ -88,7 +97,7 @@ class paper:
         axes[0].set_title(self.title)
         return self.figure, axes if self.rows else axes[0]
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: Any) -> None:
         if error[0] is None:
             self.figure.text(
                 0, -0.02, _caption(self.results), fontsize=7, color=COLORS["muted"], va="top"

@@ -148,28 +148,28 @@ def _problems(
         yield from _CHECKS[keyword](value, wanted, rule, where, root)
 
 
-def _type(value, wanted, _rule, where, _root):
+def _type(value: Any, wanted: Any, _rule: Any, where: str, _root: Any) -> Iterator[str]:
     kinds = [wanted] if isinstance(wanted, str) else wanted
     if not any(_TYPES[kind](value) for kind in kinds):
         yield f"{where} is {_short(value)}, not {' or '.join(kinds)}"
 
 
-def _ref(value, wanted, _rule, where, root):
+def _ref(value: Any, wanted: Any, _rule: Any, where: str, root: Any) -> Iterator[str]:
     yield from _problems(value, root["$defs"][wanted.removeprefix("#/$defs/")], where, root)
 
 
-def _required(value, wanted, _rule, where, _root):
+def _required(value: Any, wanted: Any, _rule: Any, where: str, _root: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         yield from (f"{where}.{key} is missing" for key in wanted if key not in value)
 
 
-def _properties(value, wanted, _rule, where, root):
+def _properties(value: Any, wanted: Any, _rule: Any, where: str, root: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key in wanted.keys() & value.keys():
             yield from _problems(value[key], wanted[key], f"{where}.{key}", root)
 
 
-def _additional(value, wanted, rule, where, root):
+def _additional(value: Any, wanted: Any, rule: Any, where: str, root: Any) -> Iterator[str]:
     if not isinstance(value, Mapping) or wanted is True:
         return
     for key in value.keys() - rule.get("properties", {}).keys():
@@ -179,30 +179,30 @@ def _additional(value, wanted, rule, where, root):
             yield from _problems(value[key], wanted, f"{where}.{key}", root)
 
 
-def _items(value, wanted, _rule, where, root):
+def _items(value: Any, wanted: Any, _rule: Any, where: str, root: Any) -> Iterator[str]:
     if _TYPES["array"](value):
         for i, inner in enumerate(value):
             yield from _problems(inner, wanted, f"{where}[{i}]", root)
 
 
-def _any_of(value, wanted, _rule, where, root):
+def _any_of(value: Any, wanted: Any, _rule: Any, where: str, root: Any) -> Iterator[str]:
     tries = [list(_problems(value, rule, where, root)) for rule in wanted]
     if all(tries):
         yield from tries[0]
 
 
-def _length(value, wanted, rule, where, _root):
+def _length(value: Any, wanted: Any, rule: Any, where: str, _root: Any) -> Iterator[str]:
     low, high = rule.get("minItems", 0), rule.get("maxItems", math.inf)
     if _TYPES["array"](value) and not low <= len(value) <= high:
         yield f"{where} has {len(value)} entries, not {wanted}"
 
 
-def _minimum(value, wanted, _rule, where, _root):
+def _minimum(value: Any, wanted: Any, _rule: Any, where: str, _root: Any) -> Iterator[str]:
     if _TYPES["number"](value) and value < wanted:
         yield f"{where} is {value}, below {wanted}"
 
 
-def _enum(value, wanted, _rule, where, _root):
+def _enum(value: Any, wanted: Any, _rule: Any, where: str, _root: Any) -> Iterator[str]:
     if value not in wanted:
         yield f"{where} is {_short(value)}, not one of {wanted}"
 

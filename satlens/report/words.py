@@ -3,7 +3,7 @@
 import math
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 NOT_AVAILABLE = "not available"
 
@@ -165,7 +165,7 @@ def _seen(char: str) -> str:
     )
 
 
-def known(value: Any) -> bool:
+def known(value: Any) -> TypeGuard[float]:
     """Whether this is a number that can be shown: not None, NaN or infinite."""
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -216,7 +216,7 @@ def p_value(p: Any) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def part(results: Mapping[str, Any], *keys: str) -> Any:
+def part(results: Mapping[str, Any] | None, *keys: str) -> Any:
     """The value under these keys, or None where any of them is missing or None.
 
     >>> part({"a": {"b": 3}}, "a", "b"), part({"a": None}, "a", "b")

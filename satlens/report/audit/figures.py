@@ -62,7 +62,7 @@ def survival(results: Mapping[str, Any], kind: str = "trained") -> "Figure":
 
 def rank_to_place(results: Mapping[str, Any]) -> "Figure":
     """The mean place of each rank's saturation layer among the token's k, trained and untrained."""
-    need(results, "order", "trained", "paper", "rank_to_place")
+    k = len(need(results, "order", "trained", "paper", "rank_to_place"))
     with paper(results, "Place of each rank's saturation layer", (3.6, 3.3)) as (figure, axes):
         for kind, look in _LOOKS.items():
             places = part(results, "order", kind, "paper", "rank_to_place")

@@ -51,7 +51,8 @@ def histogram(results: Mapping[str, Any], kind: str = "trained") -> Chart | None
     if not every:
         return None
     rows = every[:MOST_ROWS]
-    data, layout = [], {"showlegend": False, "bargap": 0.1}
+    data: list[Chart] = []
+    layout: Chart = {"showlegend": False, "bargap": 0.1}
     step = 1 / len(rows)
     for i, counts in enumerate(rows):
         last, axis = len(counts) - 1, "" if i == 0 else str(i + 1)
@@ -151,7 +152,8 @@ def against_nulls(results: Mapping[str, Any], statistic: str) -> Chart | None:
     rows = ["this model", *(NULL_NAMES[name] for name in names)]
     shapes = [vline(real["value"], "--model")]
     if real["ci"]:
-        shapes.append(band(*real["ci"], "--model/0.14"))
+        low, high = real["ci"]
+        shapes.append(band(low, high, "--model/0.14"))
     return {"data": data, "layout": rows_layout(rows, statistic.replace("_", " "), shapes),
             "height": 110 + 34 * len(rows)}  # fmt: skip
 
@@ -201,7 +203,7 @@ def mean_layers(results: Mapping[str, Any]) -> Chart | None:
     return {"data": data, "layout": layout}
 
 
-def _series(kind: str, x: list, y: list, hover: str) -> Chart:
+def _series(kind: str, x: list[Any], y: list[Any], hover: str) -> Chart:
     color, trained = ("--model", True) if kind == "trained" else ("--fresh", False)
     return {
         "type": "scatter", "mode": "lines+markers", "x": x, "y": y, "name": kind, "hovertemplate": hover,

@@ -94,7 +94,9 @@ def save_figures(
     return save(FIGURES, results, folder, formats)
 
 
-def _by_offset(results: Mapping[str, Any], title: str, pick: Callable, label: str) -> "Figure":
+def _by_offset(
+    results: Mapping[str, Any], title: str, pick: Callable[[Any], Any], label: str
+) -> "Figure":
     offsets = need(results, "patching", "offsets")
     conditions = shown(need(results, "patching", "conditions"), CONDITION_NAMES)
     first = {name: conditions.pop(name) for name in ("paired",) if name in conditions}
@@ -120,7 +122,9 @@ def _by_alpha(results: Mapping[str, Any], outcome: str, title: str) -> "Figure":
     return figure
 
 
-def _lines(axes, x: Sequence[float], values: Mapping[str, Sequence[Any]], dodge: float) -> None:
+def _lines(
+    axes: Any, x: Sequence[float], values: Mapping[str, Sequence[Any]], dodge: float
+) -> None:
     """One line a name with intervals, set side by side so that they can be told apart."""
     middle = (len(values) - 1) / 2
     for i, (name, estimates) in enumerate(values.items()):

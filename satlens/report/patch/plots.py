@@ -65,7 +65,7 @@ _ALPHA_AXIS = "alpha, in lengths of the mean difference"
 
 
 def _by_offset(
-    results: Mapping[str, Any], pick: Callable, label: str, share: bool = False
+    results: Mapping[str, Any], pick: Callable[[Any], Any], label: str, share: bool = False
 ) -> Chart | None:
     patching = results["patching"]
     named = shown(patching["conditions"], CONDITION_NAMES)

@@ -4,7 +4,7 @@ Everything is read from results (see `patch/schema.json`); nothing is computed. 
 by strength are too wide for a terminal with their intervals: ``intervals=True`` is for the page.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from satlens.report.table import WIDTH, Table, cell, markdown, terminal
@@ -133,7 +133,10 @@ def rank_two(found: Mapping[str, Any]) -> Sequence[Any]:
     return advance[1] if len(advance) > 1 else [None] * len(found["published"])
 
 
-def _by_offset(results, title, pick, intervals, note, sign=False) -> Table:
+def _by_offset(
+    results: Mapping[str, Any], title: str, pick: Callable[[Any], Any], intervals: bool, note: str,
+    sign: bool = False,
+) -> Table:  # fmt: skip
     patching = results["patching"]
     named = shown(patching["conditions"], CONDITION_NAMES)
     rows = [

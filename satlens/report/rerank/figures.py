@@ -149,7 +149,9 @@ def _rank(results: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _line(axes, x: Sequence[float], estimates, label: str, offset: float, **look: Any) -> None:
+def _line(
+    axes: Any, x: Sequence[float], estimates: Sequence[Any], label: str, offset: float, **look: Any
+) -> None:
     """One line with intervals, set a little aside so that two can be told apart."""
     axes.errorbar(
         [at + offset for at in x], numbers(one["value"] for one in estimates), yerr=spread(estimates),

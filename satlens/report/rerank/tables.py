@@ -115,7 +115,7 @@ def variants_table(results: Mapping[str, Any]) -> Table:
 def differences_table(results: Mapping[str, Any]) -> Table:
     """Paired differences between two distributions."""
     rows = [
-        (VARIANT_NAMES.get(one["of"], one["of"]), VARIANT_NAMES.get(one["against"], one["against"]),
+        (_variant(one["of"]), _variant(one["against"]),
          cell(one["loss"], 4, sign=True), cell(one["accuracy"], 4, sign=True))
         for one in results["reranker"]["differences"]
     ]  # fmt: skip
@@ -178,10 +178,14 @@ def shown_variants(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def beyond_temperature(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The paired differences beside temperature's own, by what they are of and against, in words."""
     return {
-        " over ".join(VARIANT_NAMES.get(one[end], one[end]) for end in ("of", "against")): one
+        " over ".join(_variant(one[end]) for end in ("of", "against")): one
         for one in results["reranker"]["differences"]
         if one["against"] != "model"
     }
+
+
+def _variant(name: str) -> str:
+    return VARIANT_NAMES.get(name, name)
 
 
 def _p(p: Any) -> str:
