@@ -18,6 +18,9 @@
 # carries it there with one matrix, `h_L ~ A_l h_l`, fitted by least squares on the states of some texts.
 # How much more of the final output does that tell, and what does it owe to? Ten cells, from a recipe
 # to a verdict. No next token is looked at: the model's own final output is the measure.
+#
+# To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
+# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. Documents that are fitted on, and documents that are measured on. None is in both.

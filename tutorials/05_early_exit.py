@@ -19,6 +19,9 @@
 # scores pays the whole vocabulary at every look. A coin that never leaves, or leaves after the first
 # block, saves compute too, and knows nothing. And a threshold that was chosen on a text is no
 # promise about the next one.
+#
+# To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
+# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. A model, and stories in two parts: to fit on, and to judge on.

@@ -20,6 +20,9 @@
 # then the four questions are asked of it: from which layer on is the answer fixed, are its ranks fixed
 # in order, can the stage be read off the state, and can the next one be forced?** One recording is one
 # document with one position, a class token.
+#
+# To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
+# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. Sounds in noise. All eight move between two pitches an octave apart, so each has neighbours.

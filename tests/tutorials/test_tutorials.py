@@ -32,3 +32,10 @@ def test_the_notebook_says_what_its_source_says(source):
 def test_there_is_a_test_that_runs_it(source):
     test = Path(__file__).parent / f"test_{source.stem}.py"
     assert f'run("{source.stem}")' in test.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_its_first_cell_says_what_it_asks_and_how_to_install(source):
+    kind, text = cells(jupytext.read(source))[0]
+    assert kind == "markdown" and text.startswith("# ")
+    assert '`pip install ".[figures]"` in a clone' in text and '`%pip install ".[figures]"`' in text
