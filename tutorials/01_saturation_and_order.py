@@ -22,7 +22,7 @@
 # only at the output (layer `L-1`) is *censored*: it is neither late nor a tie.
 #
 # To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
-# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
+# On Colab, in a cell before the first: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. A model. On TransformerLens 3 it is a HookedTransformer, on 4 a TransformerBridge.

@@ -21,7 +21,7 @@
 # question is put to rank 2, which no state brought along.
 #
 # To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
-# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
+# On Colab, in a cell before the first: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. A model, some stories, and from which layer on each rank is fixed.

@@ -20,7 +20,7 @@
 # to a verdict. No next token is looked at: the model's own final output is the measure.
 #
 # To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
-# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
+# On Colab, in a cell before the first: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. Documents that are fitted on, and documents that are measured on. None is in both.

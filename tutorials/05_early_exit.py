@@ -21,7 +21,7 @@
 # promise about the next one.
 #
 # To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
-# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
+# On Colab, in a cell before the first: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. A model, and stories in two parts: to fit on, and to judge on.

@@ -22,7 +22,7 @@
 # scikit-learn (half a minute). A folder of your own photos and a pretrained ViT come at the end.
 #
 # To run it: `pip install ".[figures]"` in a clone of the repository, then open its `tutorials/` in Jupyter.
-# On Colab, in a cell before the first one: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
+# On Colab, in a cell before the first: `%cd` into the clone, `%pip install ".[figures]"`, `%cd tutorials`.
 
 # %%
 # 1. Handwritten digits, 8 x 8 pixels: 1,000 to learn from, 797 to look at.
