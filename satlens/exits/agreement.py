@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -191,21 +191,23 @@ class Agreements:
             agrees.append(torch.stack(same).cpu().numpy())
         if not states:
             raise InputError("The inputs gave no real position to fit the exit classifier on.")
-        parts = (np.concatenate(one, axis=1) for one in (states, agrees))
-        return Agreements(*parts, model=model.name, lens=lens.name)
+        kept, same = (np.concatenate(one, axis=1) for one in (states, agrees))
+        return Agreements(kept, same, model=model.name, lens=lens.name)
 
 
-def _fit(x: Float[ndarray, "n d"], y: Bool[ndarray, " n"], C: float) -> tuple[ndarray, ...]:
+def _fit(
+    x: Float[ndarray, "n d"], y: Bool[ndarray, " n"], C: float
+) -> tuple[ndarray, float, ndarray, bool]:
     """Weights, bias and mean in state coordinates, and whether the solver got there.
 
     Where all states are of one class, the share alone is what is known.
     """
-    scaler = StandardScaler().fit(x)
+    scaler = cast(Any, StandardScaler().fit(x))
     positive = int(y.sum())
     if positive in (0, len(y)):
         odds = np.log((positive + 0.5) / (len(y) - positive + 0.5))
         return np.zeros(x.shape[1]), odds, scaler.mean_, True
-    regression = LogisticRegression(C=C, max_iter=MAX_ITER)
+    regression = cast(Any, LogisticRegression(C=C, max_iter=MAX_ITER))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said in ``about``
         regression.fit(scaler.transform(x).astype(np.float32), y)

@@ -132,7 +132,10 @@ def compare(
     _check(quality, saving, levels)
     if isinstance(entries, Evaluation):
         entries = {name: Entry(entries, name) for name in entries.families}
-    made = {name: Entry(*entry) for name, entry in entries.items()}
+    made = {
+        name: entry if isinstance(entry, Entry) else Entry(*entry)
+        for name, entry in entries.items()
+    }
     halves = Halves(made, quality, saving, seed)
     want = tuple(levels) if quality == "agreement" else ()
     with np.errstate(invalid="ignore", divide="ignore"):  # no accuracy where no next token is known
@@ -157,9 +160,12 @@ def compare(
     at_levels = (n, len(want))
     shapes = [(n, GRID), (n,), (n,), (n, n), (n,), at_levels, at_levels, (n, *at_levels)]
     found = bootstrap(halves.sums, statistic, draws=draws, level=level, seed=seed)
-    parts = _split(found, shapes)
+    height, area, gain, difference, lead, saved, saved_lead, saved_difference = _split(
+        found, shapes
+    )
     return Comparison(
-        tuple(made), quality, saving, grid, *parts[:5], want, *parts[5:],
+        tuple(made), quality, saving, grid, height, area, gain, difference, lead, want, saved, saved_lead,
+        saved_difference,
         settings={"quality": quality, "saving": saving, "levels": list(want), "draws": draws,
                   "level": level, "seed": seed},
     )  # fmt: skip

@@ -8,8 +8,9 @@ A policy that is no `ThresholdPolicy` is asked as it is. Nothing that a policy i
 another one or with what it is judged by: it may write into all of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +18,10 @@ from torch import Tensor
 
 from satlens.errors import InputError, NumericsError, SatlensError
 from satlens.exits.policy import Peek, Policy, ThresholdPolicy, leaving, name_of
+from satlens.lenses import Lens
+
+P = TypeVar("P", bound=Policy)
+Said = TypeVar("Said")
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Scores:
     Each gets a copy.
     """
 
-    def __init__(self, lens) -> None:
+    def __init__(self, lens: Lens) -> None:
         self.lens = lens
         self._of: Tensor | None = None
         self._layer = -1
@@ -58,9 +63,11 @@ class Scores:
         self, resid: Float[Tensor, "token d"], layer: int
     ) -> Float[Tensor, "token output"]:
         """A copy of what is remembered, or a new reading."""
-        same = layer == self._layer and self._of is not None and self._of.shape == resid.shape
-        if same and torch.equal(self._of, resid):
-            return self._scores.clone()
+        kept, scores = self._of, self._scores
+        if kept is None or scores is None or layer != self._layer or kept.shape != resid.shape:
+            return self.lens.scores(resid, layer)
+        if torch.equal(kept, resid):
+            return scores.clone()
         return self.lens.scores(resid, layer)
 
 
@@ -122,7 +129,9 @@ def families(policies: Sequence[Policy]) -> list[Family]:
 
 def _alike(one: Policy, other: Policy) -> bool:
     """Whether two policies are one at two thresholds."""
-    if not (isinstance(one, ThresholdPolicy) and type(one) is type(other)):
+    if not (isinstance(one, ThresholdPolicy) and isinstance(other, ThresholdPolicy)):
+        return False
+    if type(one) is not type(other):
         return False
     try:
         return bool(other.at(one.threshold) == one)
@@ -139,7 +148,7 @@ class Looking:
     """
 
     def __init__(
-        self, family: Family, n_tokens: int, n_layers: int, scores: Scores, device
+        self, family: Family, n_tokens: int, n_layers: int, scores: Scores, device: torch.device
     ) -> None:
         self.family, self.n_layers = family, n_layers
         shape = (len(family.members), n_tokens)
@@ -160,8 +169,9 @@ class Looking:
             pos.clone(), self.reader, self._memory,
         )  # fmt: skip
         if self.family.swept:
-            signal = signal_of(self.family.policy, peek)
-            leave = torch.stack([signal >= limit_of(one, peek) for one in self.family.members])
+            swept = cast(tuple[ThresholdPolicy, ...], self.family.members)
+            signal = signal_of(swept[0], peek)
+            leave = torch.stack([signal >= limit_of(one, peek) for one in swept])
         else:
             leave = guarded(leaving, self.family.policy, peek)[None]
         self._memory = peek.memory
@@ -202,7 +212,7 @@ def limit_of(policy: ThresholdPolicy, peek: Peek) -> Tensor | float:
     return said
 
 
-def guarded(ask, policy: Policy, peek: Peek):
+def guarded(ask: Callable[[P, Peek], Said], policy: P, peek: Peek) -> Said:
     """Ask a policy; whatever goes wrong inside it is told with its name and the layer."""
     try:
         return ask(policy, peek)

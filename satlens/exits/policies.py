@@ -176,7 +176,7 @@ class StageExit(Thresholded):
     threshold: float = 0.5
     first: int = 0
     name: str = "stage probe"
-    _read: dict[Any, LinearStage] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[Any, LinearStage | None] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -192,9 +192,11 @@ class StageExit(Thresholded):
         linear = self._read[None]
         if linear is None:
             return stage_score(self.probe, peek.resid, peek.layer)
-        if peek.resid.device not in self._read:
-            self._read[peek.resid.device] = linear.to(peek.resid.device)
-        return self._read[peek.resid.device].score(peek.resid, peek.layer)
+        device = peek.resid.device
+        there = self._read.get(device)
+        if there is None:
+            there = self._read[device] = linear.to(device)
+        return there.score(peek.resid, peek.layer)
 
     def cost(self, d_model: int) -> int:
         """One product with a row a stage."""
@@ -211,7 +213,7 @@ class Patience(Thresholded):
     lowest: ClassVar[float] = 1.0
     highest: ClassVar[float] = math.inf
     whole: ClassVar[bool] = True
-    threshold: int = 3
+    threshold: int = 3  # pyright: ignore[reportIncompatibleVariableOverride]  (frozen)
     name: str = "patience"
 
     def signal(self, peek: Peek) -> Float[Tensor, " token"]:
@@ -231,7 +233,7 @@ class FixedLayer(Thresholded):
 
     highest: ClassVar[float] = math.inf
     whole: ClassVar[bool] = True
-    threshold: int = 0
+    threshold: int = 0  # pyright: ignore[reportIncompatibleVariableOverride]  (frozen)
     name: str = "fixed layer"
 
     def signal(self, peek: Peek) -> Float[Tensor, " token"]:

@@ -57,7 +57,10 @@ class Policy(Protocol):
     It may say what a look costs it beside scores: ``cost(d_model)``, multiply-adds a token and block.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For tables and messages."""
+        ...
 
     def __call__(self, peek: Peek) -> Bool[Tensor, " token"]:
         """Which of the tokens leave."""
@@ -71,7 +74,10 @@ class ThresholdPolicy(Policy, Protocol):
     The signal does not depend on the threshold, so one pass serves a whole sweep of them.
     """
 
-    threshold: float
+    @property
+    def threshold(self) -> float:
+        """Where the signal is enough."""
+        ...
 
     def signal(self, peek: Peek) -> Float[Tensor, " token"]:
         """How much there is to say for leaving here."""

@@ -182,7 +182,7 @@ class Evaluation:
     ) -> Intervals:
         """`NUMBERS` of some points (all of them), ``[point, number]``, with intervals over documents."""
         points = range(len(self.names)) if points is None else points
-        how = {"draws": draws, "level": level, "seed": seed}
+        how: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
         return bootstrap(self.sums(points), self.numbers_of, **how)
 
     def table(

@@ -172,7 +172,7 @@ class Sums:
 
     def arrays(self) -> dict[str, ndarray]:
         """Everything, documents in ascending order of their number."""
-        order = sorted(self._row, key=self._row.get)
+        order = sorted(self._row, key=self._row.__getitem__)
         ascending = np.argsort(order, kind="stable")
         found = {name: own[: len(order)][ascending] for name, own in self._kept.items()}
         per_point = ("exits", "agree", "correct", "loss", "body", "deciding")

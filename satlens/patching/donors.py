@@ -30,12 +30,16 @@ _REDRAWS = 20
 NOBODY = -1
 
 
-def paired(pairs: Pairs, layer: Int[ndarray, "pair offset"], rng) -> Int[ndarray, "pair offset"]:
+def paired(
+    pairs: Pairs, layer: Int[ndarray, "pair offset"], rng: np.random.Generator
+) -> Int[ndarray, "pair offset"]:
     """Each pair's own donor."""
     return np.broadcast_to(pairs.donor[:, None], layer.shape)
 
 
-def own(pairs: Pairs, layer: Int[ndarray, "pair offset"], rng) -> Int[ndarray, "pair offset"]:
+def own(
+    pairs: Pairs, layer: Int[ndarray, "pair offset"], rng: np.random.Generator
+) -> Int[ndarray, "pair offset"]:
     """The recipient itself."""
     return np.broadcast_to(pairs.recipient[:, None], layer.shape)
 
@@ -90,7 +94,7 @@ def shuffled(
     return np.broadcast_to(source[:, None], layer.shape)
 
 
-SOURCES: dict[str, Callable] = {
+SOURCES: dict[str, Callable[..., Int[ndarray, "pair offset"]]] = {
     "paired": paired,
     "self": own,
     "unsaturated": unsaturated,

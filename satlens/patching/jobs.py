@@ -119,7 +119,7 @@ class Outcome:
 
 @torch.no_grad()
 def scan_jobs(
-    rows: Rows, jobs: Jobs, *, k: int, max_tokens: int, bar: tqdm | None = None
+    rows: Rows, jobs: Jobs, *, k: int, max_tokens: int, bar: "tqdm[Any] | None" = None
 ) -> Outcome:
     """Run the jobs, and find from which layer on each rank of each job's own final ranking is fixed."""
     detector = Detector(rows.model)
@@ -159,7 +159,9 @@ def gather(
         batch = rows.batch(needed[pack], last[pack])
         found: dict[int, Tensor] = {}
 
-        def keep(at: int, chosen: ndarray, where: ndarray, found: dict = found) -> HookFn:
+        def keep(
+            at: int, chosen: ndarray, where: ndarray, found: dict[int, Tensor] = found
+        ) -> HookFn:
             def record(resid: Tensor, hook: Any = None) -> None:
                 found[at] = resid[torch.tensor(where), torch.tensor(column[chosen])].clone()
 

@@ -120,7 +120,7 @@ class _Runs:
         self.rows, self.pairs, self.k = rows, pairs, k
         self.max_tokens, self.seed = max_tokens, seed
 
-    def clean(self, bar: tqdm) -> Outcome:
+    def clean(self, bar: "tqdm[Any]") -> Outcome:
         """The recipients as they are, cut and batched like the patched runs."""
         events, recipient = self.pairs.events, self.pairs.recipient
         place = self.rows.find(events.doc[recipient], events.pos[recipient])
@@ -134,7 +134,7 @@ class _Runs:
         layer: Int[ndarray, "pair offset"],
         inside: Bool[ndarray, "pair offset"],
         source: Int[ndarray, "pair offset"],
-        bar: tqdm,
+        bar: "tqdm[Any]",
     ) -> tuple[ndarray, ...]:
         """All pairs and offsets of one condition, as columns of the result."""
         pair, column = np.nonzero(inside & (source >= 0))

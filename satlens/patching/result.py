@@ -161,8 +161,8 @@ class PatchingResult:
         how: Resampling = USUAL,
     ) -> Intervals:
         """Paired minus a control per offset, over the pairs that were run in both."""
-        values = (self._of_rank(outcome, name, rank) for name in ("paired", control))
-        return effect_over(*values, self.doc, how)
+        own, other = (self._of_rank(outcome, name, rank) for name in ("paired", control))
+        return effect_over(own, other, self.doc, how)
 
     def strictest(
         self,

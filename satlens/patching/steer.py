@@ -197,7 +197,7 @@ def _run(
     with tqdm(
         total=total, desc=f"steer, {rows.model.name}", unit=" runs", disable=not progress
     ) as bar:
-        options = {"k": events.k, "max_tokens": max_tokens, "bar": bar}
+        options: dict[str, Any] = {"k": events.k, "max_tokens": max_tokens, "bar": bar}
         clean = scan_jobs(rows, Jobs(row, column), **options)
         check_same(events.token[recipient, 0], clean.token[:, 0], rows.model.name)
         for name, vector in vectors.items():

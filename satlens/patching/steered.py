@@ -115,8 +115,8 @@ class SteeringResult:
 
     def excess(self, control: str, outcome: str = "forced", how: Resampling = USUAL) -> Intervals:
         """The mean difference minus another direction, per strength, over the tokens that have both."""
-        values = (self.values(outcome, name) for name in ("means", control))
-        return effect_over(*values, self.doc, how)
+        own, other = (self.values(outcome, name) for name in ("means", control))
+        return effect_over(own, other, self.doc, how)
 
     def strictest(
         self,

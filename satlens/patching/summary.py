@@ -146,7 +146,12 @@ def report(
     halves(events, seed)  # one document only: said before the long part
     every = find_pairs(events, gap=gap, across=across, seed=seed)
     offsets, _ = patched_layers(every.first(pairs), offsets)
-    common = {"k": k, "batch_tokens": batch_tokens, "seed": seed, "progress": progress}
+    common: dict[str, Any] = {
+        "k": k,
+        "batch_tokens": batch_tokens,
+        "seed": seed,
+        "progress": progress,
+    }
     patched = patch(model, batches, every.first(pairs), offsets=offsets, **common)
     pushed = steer(
         model, batches, events=events, stage=stage, alphas=alphas, limit=steered, **common

@@ -28,7 +28,7 @@ def to_dict(report: "PatchingReport") -> dict[str, Any]:
     }
 
 
-def _list(estimates: Intervals) -> list:
+def _list(estimates: Intervals) -> list[Any]:
     """Estimates in the shape of the intervals, as nested lists."""
     shape = np.shape(estimates.value)
     if len(shape) == 1:
@@ -36,7 +36,7 @@ def _list(estimates: Intervals) -> list:
     return [[estimates[i, j].to_dict() for j in range(shape[1])] for i in range(shape[0])]
 
 
-def _by_rank(estimates: Intervals) -> list:
+def _by_rank(estimates: Intervals) -> list[Any]:
     """From ``[offset, k]`` to one list a rank."""
     return [list(one) for one in zip(*_list(estimates), strict=True)]
 
@@ -98,7 +98,7 @@ def to_frame(report: "PatchingReport"):
     return frame.astype({"rank": "Int64", "at": float, "value": float, "low": float, "high": float})
 
 
-def _rows(table: dict[str, Any]) -> Iterator[tuple]:
+def _rows(table: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     for part, grid in (("patching", "offsets"), ("steering", "alphas")):
         for name, outcomes in table[part]["conditions"].items():
             for outcome, values in outcomes.items():

@@ -141,8 +141,9 @@ def collect(
     Raises:
         InputError: unusable settings, or no state with a stage.
     """
+    choices: dict[str, Any] = {**policy}
     collector = StateCollector(
-        LogitLens(model), per_cell=per_cell, draws=draws, seed=seed, **policy
+        LogitLens(model), per_cell=per_cell, draws=draws, seed=seed, **choices
     )
     for states, events in stream(model, batches, k=k, progress=progress):
         collector.update(states.resid, events, final_features(states.logits, k))
@@ -161,7 +162,10 @@ def collect(
     return Collected(found.real, others, missing)
 
 
-def _untrained(model, batches, k, per_cell, weights_seed, seed, progress, policy) -> StageStates:
+def _untrained(
+    model: ResidualModel, batches: Any, k: int, per_cell: int, weights_seed: int, seed: int,
+    progress: bool, policy: Mapping[str, str],
+) -> StageStates:  # fmt: skip
     """States and events of a model of the same shape that never learned anything."""
     fresh = wrap(untrained(model, weights_seed))
     fresh = replace(fresh, name=f"{model.name} untrained, seed {weights_seed}")

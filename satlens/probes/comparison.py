@@ -116,7 +116,10 @@ def run_controls(
     return pairings, missing
 
 
-def _same_rows(name, data, found, fold, C, generators) -> Pairing:
+def _same_rows(
+    name: str, data: StageStates, found: Predictions, fold: Int[ndarray, " n"], C: float,
+    generators: Sequence[np.random.Generator],
+) -> Pairing:  # fmt: skip
     """Other inputs or labels for the rows of the probe."""
     probe = TokenProbe(C) if name == "identity" else StageProbe(C)
     drawn = []
@@ -126,7 +129,10 @@ def _same_rows(name, data, found, fold, C, generators) -> Pairing:
     return Pairing(found, drawn)
 
 
-def _other_states(real, parts, stages, min_states, folds, C, seed) -> Pairing:
+def _other_states(
+    real: StageStates, parts: Sequence[StageStates], stages: int | None, min_states: int, folds: int,
+    C: float, seed: int,
+) -> Pairing:  # fmt: skip
     """The probe on its own cut, and the same on the states of each draw; one and the same folds."""
     cuts = matched(real, *parts, stages=stages, min_states=min_states)
     doc, stage = (np.concatenate([getattr(cut, name) for cut in cuts]) for name in ("doc", "stage"))
@@ -166,7 +172,7 @@ def compare(
         excess = np.concatenate([columns[3 * i] for i in judged], axis=-1)
         return np.concatenate([*columns, excess.min(-1, keepdims=True)], axis=-1)
 
-    how = {"draws": draws, "level": level, "seed": seed}
+    how: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     made = bootstrap(sums.reshape(len(documents), -1), numbers, **how)
     controls = {name: Control.unavailable(stages) for name in NAMES}
     width = 2 + stages

@@ -7,7 +7,7 @@ States of one token at neighbouring layers are nearly the same state: a split ov
 it trained on.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Int
@@ -125,14 +125,17 @@ def out_of_fold(
         test = fold == number
         train = ~test
         _check_training(number, y[train], data.layer[train], data.doc[train], m, per_layer)
-        fitted = clone(probe).fit(X[train], y[train], data.layer[train])
+        fitted = cast(Any, clone(probe)).fit(X[train], y[train], data.layer[train])
         scores[test] = fitted.decision_function(X[test], data.layer[test])
         notes += [f"fold {number + 1}, {note}" for note in getattr(fitted, "notes_", [])]
     predicted = scores.argmax(1) + 1
     return Predictions(np.array(y), predicted, scores, data.layer.copy(), data.doc.copy(), notes)
 
 
-def _check_training(number, y, layer, doc, m: int, per_layer: bool) -> None:
+def _check_training(
+    number: int, y: Int[ndarray, " n"], layer: Int[ndarray, " n"], doc: Int[ndarray, " n"], m: int,
+    per_layer: bool,
+) -> None:  # fmt: skip
     """Every stage must be there to learn from; with one probe a layer, at every layer."""
     for own in np.unique(layer).tolist() if per_layer else [None]:
         rows = slice(None) if own is None else layer == own

@@ -13,7 +13,7 @@ states, so that neither the share of a stage nor the layer number by itself help
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -82,24 +82,25 @@ class StageProbe(ClassifierMixin, BaseEstimator):
             InputError: fewer than two stages (at some layer, with per_layer), rows that do not
                 match, values that are NaN, or no layers where they are needed.
         """
-        X, y, layer = _checked(X, y, layer, self.per_layer)
+        x, target, layers = _checked(X, y, layer, self.per_layer)
         if not self.C > 0:
             raise InputError(f"C must be above 0, got {self.C}.")
-        self.classes_ = np.unique(y)
-        self.n_features_in_ = X.shape[1]
-        self.layers_ = np.unique(layer) if self.per_layer else np.array([ALL_LAYERS])
+        stages = cast(ndarray, target)
+        self.classes_ = np.unique(stages)
+        self.n_features_in_ = x.shape[1]
+        self.layers_ = np.unique(layers) if self.per_layer else np.array([ALL_LAYERS])
         self.notes_: list[str] = []
-        fitted = [self._fit_one(X, y, layer, own) for own in self.layers_.tolist()]
+        fitted = [self._fit_one(x, stages, layers, own) for own in self.layers_.tolist()]
         self.mean_, self.scale_, self.coef_, self.intercept_ = map(
             np.stack, zip(*fitted, strict=True)
         )
         return self
 
-    def _fit_one(self, X: ndarray, y: ndarray, layer: ndarray, own: int) -> tuple[ndarray, ...]:
+    def _fit_one(self, x: ndarray, y: ndarray, layer: ndarray, own: int) -> tuple[ndarray, ...]:
         """Scaler and regressions of one layer (or of all)."""
         if own != ALL_LAYERS:
             rows = layer == own
-            X, y, layer = X[rows], y[rows], layer[rows]
+            x, y, layer = x[rows], y[rows], layer[rows]
         found = np.unique(y)
         if len(found) < 2 or len(found) < len(self.classes_):
             where = "" if own == ALL_LAYERS else f" at layer {own}"
@@ -107,12 +108,12 @@ class StageProbe(ClassifierMixin, BaseEstimator):
                 f"A probe of stages {_words(self.classes_)} was asked for; found only {_words(found)}"
                 f"{where} ({len(y)} states). Give states of two stages or more."
             )
-        scaler = StandardScaler()
-        for rows in _chunks(len(X)):
-            scaler.partial_fit(X[rows])
-        scaled = np.empty(X.shape, np.float32)
-        for rows in _chunks(len(X)):
-            scaled[rows] = _scale(X[rows], scaler.mean_, scaler.scale_)
+        scaler = cast(Any, StandardScaler())
+        for rows in _chunks(len(x)):
+            scaler.partial_fit(x[rows])
+        scaled = np.empty(x.shape, np.float32)
+        for rows in _chunks(len(x)):
+            scaled[rows] = _scale(x[rows], scaler.mean_, scaler.scale_)
         weight = equal_weights(y, layer)
         fits = [
             self._against_rest(scaled, y == stage, weight, stage, own) for stage in self.classes_
@@ -120,9 +121,11 @@ class StageProbe(ClassifierMixin, BaseEstimator):
         coef, intercept = (np.concatenate(part) for part in zip(*fits, strict=True))
         return scaler.mean_, scaler.scale_, coef.astype(np.float32), intercept.astype(np.float32)
 
-    def _against_rest(self, scaled, target, weight, stage, own) -> tuple[ndarray, ndarray]:
+    def _against_rest(
+        self, scaled: ndarray, target: ndarray, weight: ndarray | None, stage: int, own: int
+    ) -> tuple[ndarray, ndarray]:
         solver = "newton-cholesky" if scaled.shape[1] <= NEWTON_WIDTH else "lbfgs"
-        model = LogisticRegression(C=self.C, solver=solver, max_iter=self.max_iter)
+        model = cast(Any, LogisticRegression(C=self.C, solver=solver, max_iter=self.max_iter))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.fit(scaled, target, sample_weight=weight)
@@ -142,14 +145,14 @@ class StageProbe(ClassifierMixin, BaseEstimator):
             InputError: states of another width, no layers, or a layer that training had not.
         """
         check_is_fitted(self)
-        X, _, layer = _checked(X, None, layer, self.per_layer)
-        if X.shape[1] != self.n_features_in_:
+        x, _, layers = _checked(X, None, layer, self.per_layer)
+        if x.shape[1] != self.n_features_in_:
             raise InputError(
-                f"The probe reads states of width {self.n_features_in_}; got {X.shape[1]}."
+                f"The probe reads states of width {self.n_features_in_}; got {x.shape[1]}."
             )
-        scores = np.empty((len(X), len(self.classes_)), np.float32)
-        for rows, own in self._parts(len(X), layer):
-            z = _scale(X[rows], self.mean_[own], self.scale_[own])
+        scores = np.empty((len(x), len(self.classes_)), np.float32)
+        for rows, own in self._parts(len(x), layers):
+            z = _scale(x[rows], self.mean_[own], self.scale_[own])
             scores[rows] = z @ self.coef_[own].T + self.intercept_[own]
         return scores
 
@@ -181,7 +184,7 @@ class StageProbe(ClassifierMixin, BaseEstimator):
         """``p_i``: probabilities of the regressions, normalised over the stages."""
         return normalised(self.decision_function(X, layer))
 
-    def score(
+    def score(  # pyright: ignore[reportIncompatibleMethodOverride]  (scikit-learn's takes weights there)
         self,
         X: Float[ndarray, "n d"],
         y: Int[ndarray, " n"],
@@ -272,17 +275,17 @@ def _checked(
     X: Any, y: Any, layer: Any, per_layer: bool
 ) -> tuple[ndarray, ndarray | None, ndarray]:
     """States, stages and layers of one length; NaN is refused."""
-    X = np.asarray(X)
-    if X.ndim != 2 or not np.issubdtype(X.dtype, np.number):
-        raise InputError(f"A probe reads states [n, d]; got {X.dtype} of shape {X.shape}.")
+    x = np.asarray(X)
+    if x.ndim != 2 or not np.issubdtype(x.dtype, np.number):
+        raise InputError(f"A probe reads states [n, d]; got {x.dtype} of shape {x.shape}.")
     if per_layer and layer is None:
         raise InputError("With per_layer=True the layer of every state is needed: layer=[n].")
     y = None if y is None else np.asarray(y)
-    layer = np.zeros(len(X), int) if layer is None else np.asarray(layer)
+    layer = np.zeros(len(x), int) if layer is None else np.asarray(layer)
     for name, values in (("y", y), ("layer", layer)):
-        if values is not None and values.shape != (len(X),):
-            raise InputError(f"{name} must have one entry a state, {len(X)}; got {values.shape}.")
-    bad = sum(int((~np.isfinite(X[rows])).any(1).sum()) for rows in _chunks(len(X)))
+        if values is not None and values.shape != (len(x),):
+            raise InputError(f"{name} must have one entry a state, {len(x)}; got {values.shape}.")
+    bad = sum(int((~np.isfinite(x[rows])).any(1).sum()) for rows in _chunks(len(x)))
     if bad:
-        raise InputError(f"{bad} of {len(X)} states hold NaN or infinite values.")
-    return X, y, layer
+        raise InputError(f"{bad} of {len(x)} states hold NaN or infinite values.")
+    return x, y, layer

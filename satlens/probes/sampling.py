@@ -6,7 +6,7 @@ replacement, whatever the order or the size of the batches. Memory: ``cells * pe
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -106,7 +106,10 @@ class StageSampler:
                 if len(rows):
                     self._take(layer, stage, rows, key[rows], resid[layer], features, token)
 
-    def _take(self, layer, stage, rows, key, resid, features, token) -> None:
+    def _take(
+        self, layer: int, stage: int, rows: Int[ndarray, " new"], key: UInt64[ndarray, " new"],
+        resid: Any, features: Any, token: Int[ndarray, "4 token"],
+    ) -> None:  # fmt: skip
         if (layer, stage) not in self._cells:
             self._cells[layer, stage] = Cell.of(self.per_cell, *self._widths)
         cell = self._cells[layer, stage]
@@ -120,7 +123,7 @@ class StageSampler:
         cell.token[:, place] = token[:, rows]
         cell.filled = max(cell.filled, int(place.max()) + 1)
 
-    def _check(self, resid, events: SaturationEvents, features) -> None:
+    def _check(self, resid: Any, events: SaturationEvents, features: Any) -> None:
         n, n_layers = len(events), events.n_layers
         if resid.ndim != 3 or tuple(resid.shape[:2]) != (n_layers, n) or len(features) != n:
             raise InputError(
@@ -163,8 +166,9 @@ class StageSampler:
             state[rows], features[rows] = cell.state[order], cell.features[order]
             key[rows], token[:, rows] = cell.key[order], cell.token[:, order]
             stage[rows], where[rows] = i, layer
-        counts, self._counts = self._counts, None
-        return StageStates(state, stage, where, *token, features, key, counts)
+        counts, self._counts = cast(StageCounts, self._counts), None
+        doc, pos, read, top1 = token
+        return StageStates(state, stage, where, doc, pos, read, top1, features, key, counts)
 
 
 def state_keys(

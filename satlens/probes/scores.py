@@ -149,7 +149,7 @@ class Probed:
         """The numbers of some predictions."""
         documents = np.unique(found.doc)
         layers = np.unique(found.layer)
-        how = {"draws": draws, "level": level, "seed": seed}
+        how: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
         whole = bootstrap(
             found.sums(documents),
             lambda s: np.concatenate([balanced_of(s)[..., None], shares_of(s)], axis=-1),

@@ -8,7 +8,7 @@ Beside it stands the verdict as published: against scalar Gaussian noise alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from satlens.conventions import DEFAULT_K, DEFAULT_SEED
 from satlens.errors import InputError
@@ -165,6 +165,7 @@ def evaluate(
 ) -> ProbeReport:
     """`report` from states at hand (see `satlens.probes.collect.StateCollector`)."""
     data = collected.real.balanced(stages, min_states)
+    m = cast(int, data.stages)
     fold = document_folds(data.doc, data.stage, folds, seed)
     found = out_of_fold(StageProbe(C), data.state, data.stage, data, fold)
     pooled = Probed.of(found, seed=seed)
@@ -173,7 +174,7 @@ def evaluate(
         data, collected, found, fold, C=C, draws=draws, min_states=min_states, seed=seed,
         progress=progress,
     )  # fmt: skip
-    controls, effect, strictest = compare(pairings, data.stages, seed=seed)
+    controls, effect, strictest = compare(pairings, m, seed=seed)
     verdicts = _verdicts(controls, effect, strictest, missing, path_nulls_there(pairings), margin)
     probe = StageProbe(C).fit(data.state, data.stage, data.layer)
     notes = [f"{name}: not available. {_first_line(why)}" for name, why in missing.items()]
@@ -195,11 +196,16 @@ def _per_layer(data: StageStates, fold: Any, C: float, seed: int) -> Probed:
     try:
         found = out_of_fold(StageProbe(C, per_layer=True), data.state, data.stage, data, fold)
     except InputError as error:
-        return Probed.unavailable(data.stages, f"not available. {_first_line(str(error))}")
+        return Probed.unavailable(
+            cast(int, data.stages), f"not available. {_first_line(str(error))}"
+        )
     return Probed.of(found, seed=seed)
 
 
-def _verdicts(controls, effect, strictest, missing, has_paths, margin) -> list[dict[str, Any]]:
+def _verdicts(
+    controls: Mapping[str, Control], effect: Estimate, strictest: str, missing: Mapping[str, str],
+    has_paths: bool, margin: float,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Against the strictest control, and against the paper's alone."""
     span = f"the accuracy above the strictest control ({strictest})"
     word, why = rule(effect, margin, span)
@@ -240,7 +246,10 @@ def _first_line(text: str) -> str:
     return text.split("\n")[0]
 
 
-def _check(k, stages, per_cell, min_states, folds, draws, untrained_seeds, C, margin) -> None:
+def _check(
+    k: int, stages: int | None, per_cell: int, min_states: int, folds: int, draws: int,
+    untrained_seeds: int, C: float, margin: float,
+) -> None:  # fmt: skip
     """Everything cheap is refused before a forward pass is paid for."""
     least = {"k": (k, 2), "per_cell": (per_cell, 1), "min_states": (min_states, 1),
              "folds": (folds, 2), "draws": (draws, 1), "untrained_seeds": (untrained_seeds, 0)}  # fmt: skip

@@ -110,12 +110,17 @@ def early_ranks(
     _check(tokens, chosen, gap)
     wrong = tokens[~tokens.right]
     fold = document_folds(wrong.doc, folds, seed)
-    how = {"draws": draws, "level": level, "seed": seed}
+    how: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     return [_one(wrong, rank, gap, fold, shuffles, how) for rank in chosen]
 
 
 def _one(
-    wrong: NextTokens, rank: int, gap: int, fold: Int[ndarray, " n"], shuffles: int, how: dict
+    wrong: NextTokens,
+    rank: int,
+    gap: int,
+    fold: Int[ndarray, " n"],
+    shuffles: int,
+    how: dict[str, Any],
 ) -> EarlyRank:
     right = wrong.token[:, rank - 1] == wrong.next
     lead, said = wrong.lead[:, rank - 1], expected(wrong, rank)

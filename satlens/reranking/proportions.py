@@ -56,12 +56,12 @@ class TwoProportions:
     def of(lead: Int[ndarray, " n"], right: ndarray, gap: int) -> "TwoProportions":
         """From the lead of a rank at each position, and whether it is right there."""
         early, last = lead >= gap, lead == 0
-        counts = [
+        counts = (
             int(early.sum()),
             int(right[early].sum()),
             int(last.sum()),
             int(right[last].sum()),
-        ]
+        )
         return TwoProportions(gap, *counts, *two_proportion_test(*counts))
 
     def to_dict(self) -> dict[str, Any]:

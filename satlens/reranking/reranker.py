@@ -139,7 +139,13 @@ class Reranker(BaseEstimator):
         nothing = np.zeros(len(layer), np.int64)
         said = final_numbers(logits, top, top[:, 0])
         tokens = NextTokens(
-            layer, **said, next=nothing, doc=nothing, pos=nothing, n_layers=self.n_layers_
+            layer,
+            **said,
+            next=nothing,
+            doc=nothing,
+            pos=nothing,
+            n_layers=self.n_layers_,
+            settings={},
         )
         log_q = torch.from_numpy(self.log_shares(tokens)).to(logits.device, torch.float32)
         log_p = (self.beta_ * logits.float()).log_softmax(-1)

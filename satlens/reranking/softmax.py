@@ -73,7 +73,9 @@ def fit_softmax(
     return w, False
 
 
-def _newton(x, q, hit, w, C) -> tuple[Float[ndarray, "k m"], float]:
+def _newton(
+    x: ndarray, q: ndarray, hit: ndarray, w: Float[ndarray, "k m"], C: float
+) -> tuple[Float[ndarray, "k m"], float]:
     """The step to the smallest point of the parabola, and twice how far below it lies."""
     k, m = w.shape
     gradient = (np.einsum("nk,nkm->km", q - hit, x) + w / C).ravel()

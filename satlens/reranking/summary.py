@@ -255,7 +255,9 @@ def _as_published(first: EarlyRank, main: str) -> dict[str, Any]:
     }
 
 
-def _check(k, folds, draws, null_tokens, untrained_seeds, shuffles, C) -> None:
+def _check(
+    k: int, folds: int, draws: int, null_tokens: int, untrained_seeds: int, shuffles: int, C: float
+) -> None:
     """Everything cheap is refused before a forward pass is paid for."""
     least = {"k": (k, 2), "folds": (folds, 2), "draws": (draws, 1), "null_tokens": (null_tokens, 0),
              "untrained_seeds": (untrained_seeds, 0), "shuffles": (shuffles, 1)}  # fmt: skip

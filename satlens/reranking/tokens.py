@@ -84,7 +84,7 @@ class NextTokens:
 
     def replace(self, **columns: ndarray) -> "NextTokens":
         """The same with other values in some columns."""
-        kept = {name: columns.get(name, getattr(self, name)) for name in COLUMNS}
+        kept: dict[str, Any] = {name: columns.get(name, getattr(self, name)) for name in COLUMNS}
         return NextTokens(**kept, n_layers=self.n_layers, settings=self.settings)
 
     @staticmethod

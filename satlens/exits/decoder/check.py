@@ -11,7 +11,7 @@ from satlens.exits.decoder.decoder import Decoder, Places
 from satlens.exits.decoder.hosts import decoder_of
 from satlens.models.inputs.text import example_ids
 from satlens.models.load import SAME
-from satlens.models.protocol import ResidualModel
+from satlens.models.protocol import Host, ResidualModel
 
 LENGTH = 16
 """Positions compared; the last quarter one by one."""
@@ -78,7 +78,7 @@ def refuse_hooks(model: ResidualModel) -> None:
         )
 
 
-def _hooked(module: nn.Module) -> bool:
+def _hooked(module: Host) -> bool:
     """Whether somebody else's hook is on it: bridges put some of their own on norms."""
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     return any(

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from satlens.errors import ModelError
 from satlens.exits.decoder.decoder import Block, Decoder
 from satlens.exits.decoder.parts import ByHead, Linear, Mlp, Norm, Rotary, activation
+from satlens.models.protocol import Host
 
 
-def hooked(host: Any) -> Decoder:
+def hooked(host: Host) -> Decoder:
     """A HookedTransformer of TransformerLens 3."""
     cfg = host.cfg
     refuse_hooked(cfg)
@@ -40,7 +40,7 @@ def hooked(host: Any) -> Decoder:
     )
 
 
-def hooked_block(block: nn.Module, cfg: Any) -> Block:
+def hooked_block(block: Host, cfg: Any) -> Block:
     """One block of a HookedTransformer."""
     attn = block.attn
     grouped = cfg.n_key_value_heads is not None
@@ -73,7 +73,7 @@ def hooked_block(block: nn.Module, cfg: Any) -> Block:
     )
 
 
-def hooked_norm(module: nn.Module, cfg: Any) -> Norm:
+def hooked_norm(module: Host, cfg: Any) -> Norm:
     """TransformerLens' norms, by their class: LayerNorm, RMSNorm, those without weights, or none."""
     name = type(module).__name__
     if name == "Identity":

@@ -6,7 +6,7 @@ Face model lie inside the bridge's own.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from satlens.exits.decoder.hooked import hooked
 from satlens.exits.decoder.parts import Joint, Linear, Mlp, Norm, Rotary, Separate, activation
 from satlens.models.fast_linear import product, taken
 from satlens.models.hosts.convert import rope
-from satlens.models.protocol import ResidualModel
+from satlens.models.protocol import Host, ResidualModel
 
 MOVING = ("dynamic", "longrope")
 """Rotary embeddings whose angles depend on the length of the text: keys that are kept would change."""
@@ -29,7 +29,7 @@ def decoder_of(model: ResidualModel) -> Decoder:
     Raises:
         ModelError: an encoder, or a kind that is not known; the message names those that are.
     """
-    host = model.host
+    host = cast(Host, model.host)
     if not model.causal:
         raise ModelError(
             f"{model.name} ({type(host).__name__}) is no decoder-only language model: it does not write "
@@ -54,14 +54,14 @@ def decoder_of(model: ResidualModel) -> Decoder:
     )
 
 
-def inner(module: nn.Module) -> nn.Module:
+def inner(module: Host) -> Host:
     """The host's own module behind a bridge's."""
     while (inside := module._modules.get("_original_component")) is not None:
         module = inside
     return module
 
 
-def linear(module: nn.Module) -> Linear:
+def linear(module: Host) -> Linear:
     """A linear layer, or Hugging Face's Conv1D, which keeps its weight the other way round.
 
     Raises:
@@ -83,7 +83,7 @@ def linear(module: nn.Module) -> Linear:
     return Linear(weight.T if turned else weight, bias)
 
 
-def norm(module: nn.Module) -> Norm:
+def norm(module: Host) -> Norm:
     """A LayerNorm or an RMS norm of torch or transformers."""
     module = inner(module)
     weight = module.weight.detach()
@@ -93,12 +93,12 @@ def norm(module: nn.Module) -> Norm:
     return Norm("rms", getattr(module, "variance_epsilon", None) or module.eps, weight)
 
 
-def weight_of(module: nn.Module) -> Tensor:
+def weight_of(module: Host) -> Tensor:
     """The weight of an embedding."""
     return inner(module).weight.detach()
 
 
-def tables(rotary: nn.Module, like: Tensor) -> Callable[[int], Rotary]:
+def tables(rotary: Host, like: Tensor) -> Callable[[int], Rotary]:
     """A Hugging Face model's angles, by its own module."""
 
     def of(length: int) -> Rotary:
@@ -109,7 +109,7 @@ def tables(rotary: nn.Module, like: Tensor) -> Callable[[int], Rotary]:
     return of
 
 
-def gpt2(model: nn.Module) -> Decoder:
+def gpt2(model: Host) -> Decoder:
     """GPT-2, as transformers has it or as a bridge of it."""
     config, body = model.config, model.transformer
     if config.add_cross_attention:
@@ -138,7 +138,7 @@ def gpt2(model: nn.Module) -> Decoder:
 
 
 def joint(
-    attn: nn.Module, qkv: Callable[[nn.Module], Linear], d_head: int, by_head: bool = False
+    attn: Host, qkv: Callable[[Host], Linear], d_head: int, by_head: bool = False
 ) -> Joint | Separate:
     """Queries, keys and values of one layer; a bridge has split it, and runs the parts."""
     if all(name in attn._modules for name in ("q", "k", "v")):
@@ -146,7 +146,7 @@ def joint(
     return Joint(qkv(inner(attn)), d_head, by_head)
 
 
-def neox(model: nn.Module) -> Decoder:
+def neox(model: Host) -> Decoder:
     """GPT-NeoX (Pythia)."""
     config, body = model.config, model.gpt_neox
     d_head = config.hidden_size // config.num_attention_heads
@@ -177,7 +177,7 @@ def neox(model: nn.Module) -> Decoder:
     )  # fmt: skip
 
 
-def llama(model: nn.Module) -> Decoder:
+def llama(model: Host) -> Decoder:
     """Llama and what is built like it: Mistral, Qwen2, Qwen3."""
     config, body = model.config, model.model
     refuse_moving(config)
@@ -232,7 +232,7 @@ def refuse_moving(config: Any) -> None:
         )
 
 
-FAMILIES: dict[str, Callable[[nn.Module], Decoder]] = {
+FAMILIES: dict[str, Callable[[Host], Decoder]] = {
     "GPT2LMHeadModel": gpt2,
     "GPTNeoXForCausalLM": neox,
     "LlamaForCausalLM": llama,

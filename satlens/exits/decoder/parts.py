@@ -81,10 +81,11 @@ class Separate:
     d_head: int
 
     def __call__(self, x: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
-        return tuple(
+        q, k, v = (
             part.view(len(part), -1, self.d_head)
             for part in (self.q(x[:queries]), self.k(x), self.v(x))
         )
+        return q, k, v
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +114,11 @@ class ByHead:
 
     def __call__(self, x: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
         inputs = (x[:queries], x, x)
-        return tuple(
+        q, k, v = (
             torch.baddbmm(b[:, None], part.expand(len(w), -1, -1), w).transpose(0, 1)
             for part, w, b in zip(inputs, self.weights, self.biases, strict=True)
         )
+        return q, k, v
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ the others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -152,5 +152,5 @@ class Answers:
         if len(left.groups) == 1:
             return read(left.resid, left.groups[0][0])
         parts = [read(left.resid[rows], layer) for layer, rows in left.groups]
-        order = torch.cat([rows for _, rows in left.groups])
+        order = torch.cat([cast(Tensor, rows) for _, rows in left.groups])
         return torch.cat(parts)[torch.argsort(order)]

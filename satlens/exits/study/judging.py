@@ -150,7 +150,10 @@ def _nothing() -> tuple[Estimate, str, str]:
     return effect, UNKNOWN, "No stage probe could be evaluated (see the notes)."
 
 
-def _verdict(name, statement, found, effect_name, effect, why, null) -> dict[str, Any]:
+def _verdict(
+    name: str, statement: str, found: str, effect_name: str, effect: Estimate, why: str,
+    null: str | None,
+) -> dict[str, Any]:  # fmt: skip
     return {
         "id": name, "statement": statement, "verdict": found,
         "effect": {"name": effect_name, **effect.to_dict()}, "p": finite(effect.p), "why": why, "null": null,

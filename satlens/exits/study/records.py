@@ -19,7 +19,7 @@ FRONTIERS = ("agreement", "layers", "accuracy")
 
 def to_dict(report: "ExitReport") -> dict[str, Any]:
     """See `satlens.exits.ExitReport.to_dict`."""
-    how = {"draws": report.settings["draws"], "seed": report.settings["seed"]}
+    how: dict[str, Any] = {"draws": report.settings["draws"], "seed": report.settings["seed"]}
     first = next(iter(report.studies.values())).evaluation
     tested = None if report.tested is None else set(report.tested.doc.tolist())
     choosing = [] if tested is None else [d for d in first.doc.tolist() if d not in tested]
@@ -54,7 +54,7 @@ def _cost(report: "ExitReport") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _study(study: "Study", how: dict[str, int]) -> dict[str, Any]:
+def _study(study: "Study", how: dict[str, Any]) -> dict[str, Any]:
     evaluation = study.evaluation
     known = float(evaluation.known.sum())
     order = [i for name in evaluation.families for i in evaluation.points(name)]
@@ -135,7 +135,7 @@ def _frontier(made: Comparison) -> dict[str, Any]:
     }
 
 
-def _shift(report: "ExitReport", how: dict[str, int]) -> list[dict[str, Any]] | None:
+def _shift(report: "ExitReport", how: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The points of the one policy that was read with the shifted lens."""
     if report.shift is None:
         return None
@@ -145,7 +145,7 @@ def _shift(report: "ExitReport", how: dict[str, int]) -> list[dict[str, Any]] | 
 
 
 def _calibration(
-    one: Calibration, tested: Evaluation | None, how: dict[str, int]
+    one: Calibration, tested: Evaluation | None, how: dict[str, Any]
 ) -> dict[str, Any]:
     """The choice, and what became of it on documents that had no part in it."""
     tried = int(np.isfinite(one.p_values).sum())

@@ -85,7 +85,7 @@ class ExitReport:
         """A pandas frame, one row a (lens, policy, threshold), with intervals."""
         import pandas as pd
 
-        how = {"draws": self.settings["draws"], "seed": self.settings["seed"]}
+        how: dict[str, Any] = {"draws": self.settings["draws"], "seed": self.settings["seed"]}
         parts = [
             one.evaluation.table(intervals=True, **how).assign(study=name)
             for name, one in self.studies.items()
@@ -198,7 +198,7 @@ class _Maker:
             tokens=self.settings["tokens"],
         )  # fmt: skip
         evaluation = self.evaluated(model, swept, lens)
-        how = {"draws": self.settings["draws"], "seed": self.settings["seed"]}
+        how: dict[str, Any] = {"draws": self.settings["draws"], "seed": self.settings["seed"]}
         with tqdm(total=3, desc=f"intervals, {name}", disable=not self.progress) as bar:
             made = []
             for quality, saving in (
@@ -283,7 +283,10 @@ def _first_line(error: Exception) -> str:
     return str(error).split("\n")[0]
 
 
-def _check(points, epsilons, delta, tokens, untrained_seeds, draws, margin) -> None:
+def _check(
+    points: int, epsilons: Sequence[float], delta: float, tokens: int, untrained_seeds: int, draws: int,
+    margin: float,
+) -> None:  # fmt: skip
     """Everything cheap is refused before a forward pass is paid for."""
     least = {"points": (points, 2), "tokens": (tokens, 1), "draws": (draws, 1),
              "untrained_seeds": (untrained_seeds, 0)}  # fmt: skip
