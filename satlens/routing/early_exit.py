@@ -130,7 +130,7 @@ def _looked(model: ResidualModel, examples: Examples) -> tuple[ndarray, ndarray,
     batch = examples.batch(model)
     states = model.states(batch)
     target = examples.target.to(batch.real.device)[batch.real]
-    found: tuple[list, list, list] = ([], [], [])
+    found: tuple[list[ndarray], list[ndarray], list[ndarray]] = ([], [], [])
     for resid in states.resid:
         log_p = torch.log_softmax(model.readout(resid).float(), -1)
         top = log_p.topk(2, -1)

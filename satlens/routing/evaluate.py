@@ -9,10 +9,10 @@ All are measured on the same rows, so their differences are paired; rows (or the
 are drawn again for intervals.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,7 @@ class RoutingResult:
                     "tokens": int(row["tokens"]),
                     "runs": row.drop("tokens").astype(float).tolist(),
                 }
-                for name, row in self.class_table(way).iterrows()
+                for name, row in cast(Iterator[tuple[str, Any]], self.class_table(way).iterrows())
                 if row["tokens"]
             }
             for way in self.sums
@@ -213,8 +213,10 @@ def _one_way(
 ) -> tuple[Float[ndarray, "row 3"], Float[Tensor, "block row pos"]]:
     """Sums of every row, and the share of each block that each token runs."""
     batch = examples.batch(model)
-    closed = gates is not None and way != "open"
-    on = gates.attached("hard" if way == "random" else way, skip) if closed else nullcontext()
+    if gates is None or way == "open":
+        on = nullcontext()
+    else:
+        on = gates.attached("hard" if way == "random" else way, skip)
     with on as run:
         logits = model.forward(batch)
     nats, right = scores(logits, examples)

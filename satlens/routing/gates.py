@@ -20,10 +20,10 @@ Source: Mohammed, Token-Selective Attention, arXiv 2605.05222.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -44,7 +44,10 @@ BIAS = -1.0
 STORED = Stored("satlens.TokenGates/1", "set of gates", "TokenGates.save")
 
 
-def tlops_saved(active: float, n_layers: int) -> float:
+Share = TypeVar("Share", float, np.ndarray)
+
+
+def tlops_saved(active: Share, n_layers: int) -> Share:
     """Share of the layer operations that is saved: ``1 - (1 + (L-1) active) / L``.
 
     Args:
@@ -77,7 +80,7 @@ class Decisions:
 
     def __init__(self, mode: str, n_routers: int) -> None:
         self.mode = mode
-        self._skip: list[Tensor | None] = [None] * n_routers
+        self.given: list[Tensor | None] = [None] * n_routers
 
     @property
     def skip(self) -> Float[Tensor, "router batch pos"]:
@@ -86,8 +89,8 @@ class Decisions:
         Raises:
             ModelError: no forward pass yet.
         """
-        given = [p for p in self._skip if p is not None]
-        if len(given) < len(self._skip):
+        given = [p for p in self.given if p is not None]
+        if len(given) < len(self.given):
             raise ModelError(
                 "There are no decisions yet: run the model inside the context, as in "
                 "`with gates.attached('soft') as run: model(tokens)`."
@@ -183,7 +186,7 @@ class TokenGates(nn.Module):
     @contextmanager
     def attached(
         self, mode: str = "soft", skip: Float[Tensor, "router batch pos"] | None = None
-    ) -> Iterator[Decisions]:
+    ) -> Generator[Decisions, None, None]:
         """Gate the model inside the context, however it is called; gives what is decided.
 
         Hooks that are already there run first and stay. On leaving, and on any error, those added here go.
@@ -223,7 +226,7 @@ class TokenGates(nn.Module):
                 raise NumericsError(
                     f"The router after block {i} gives NaN: its weights or the states hold NaN."
                 )
-            run._skip[i] = p
+            run.given[i] = p
 
         return hook
 
@@ -283,7 +286,7 @@ def _scale(i: int, run: Decisions) -> Callable[[Tensor], Tensor]:
     """What block i + 1 adds, scaled token by token."""
 
     def scale(output: Tensor) -> Tensor:
-        p = run._skip[i]
+        p = run.given[i]
         if p is None or p.shape != output.shape[:-1]:
             found = "none" if p is None else f"one of shape {tuple(p.shape)}"
             raise ModelError(

@@ -159,7 +159,7 @@ def run(
     settings = TrainSettings(
         size.steps, penalty or 0.0, lr=size.lr, warmup=size.warmup, seed=seed, save_every=250
     )
-    said = {
+    said: dict[str, Any] = {
         "size": dataclasses.asdict(size),
         "seed": seed,
         "penalty": penalty,

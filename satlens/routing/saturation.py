@@ -199,7 +199,7 @@ def report(
     tokens: Tokens, *, draws: int = DRAWS, level: float = LEVEL, seed: int = DEFAULT_SEED
 ) -> SkipReport:
     """The correlations, block by block, and the verdicts, from what `collect` gave."""
-    settings = {"draws": draws, "level": level, "seed": seed}
+    settings: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     x, left = rankdata(tokens.skip.mean(1)), tokens.n_layers - 1 - tokens.layer
     z = np.stack([rankdata(one) for one in tokens.confounders.T], axis=1)
     z = (z - z.mean(0)) / np.maximum(z.std(0), 1e-12)

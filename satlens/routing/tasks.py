@@ -12,6 +12,7 @@ here are ours. The text is a file that you give.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Int
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from satlens.errors import InputError
 from satlens.models import wrap
-from satlens.models.protocol import ResidualModel
+from satlens.models.protocol import Host, ResidualModel
 from satlens.models.untrained import seeded
 from satlens.routing.examples import NOT_SCORED, Examples, Source, step_seed
 
@@ -165,5 +166,5 @@ def fresh_model(
     )  # fmt: skip
     with seeded(seed):
         host = GPT2LMHeadModel(config)
-    host.config._name_or_path = f"gpt2 of {layers} x {width}"
+    cast(Host, host.config)._name_or_path = f"gpt2 of {layers} x {width}"
     return wrap(host.eval())

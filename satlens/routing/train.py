@@ -14,7 +14,7 @@ Source: Mohammed, arXiv 2605.05222 (settings); lambda is the weight of the penal
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -272,7 +272,7 @@ def make_optimizer(trained: nn.Module, settings: TrainSettings) -> torch.optim.O
 
 
 @contextmanager
-def prepared(model: ResidualModel, settings: TrainSettings) -> Iterator[None]:
+def prepared(model: ResidualModel, settings: TrainSettings) -> Generator[None, None, None]:
     """The host in training mode, or frozen; afterwards in evaluation mode, as it was."""
     host = model.host
     flags = [(parameter, parameter.requires_grad) for parameter in host.parameters()]

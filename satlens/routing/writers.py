@@ -69,8 +69,11 @@ def find_writers(model: ResidualModel) -> list[tuple[nn.Module, ...]]:
     blocks = blocks_of(model)
     tried = []
     for names in PLACES:
-        found = [tuple(_part(block, name) for name in names) for block in blocks]
-        if any(part is None for parts in found for part in parts):
+        found = [
+            tuple(part for name in names if (part := _part(block, name)) is not None)
+            for block in blocks
+        ]
+        if any(len(parts) < len(names) for parts in found):
             continue
         why = _left_over(model, found)
         if why is None:

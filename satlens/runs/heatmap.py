@@ -3,7 +3,7 @@
 from math import prod
 from os.path import commonpath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,8 +62,9 @@ def _document(
     if frame and len(events) > FRAMES:
         title += f", the first {FRAMES * frame:.3g} s"
     events = events[: FRAMES if frame else POSITIONS]
-    n, n_layers, k = events.top.shape
-    shown = output_texts(model, events.top.ravel())
+    top = cast(ndarray, events.top)
+    n, n_layers, k = top.shape
+    shown = output_texts(model, top.ravel())
     rows = [shown[i : i + k] for i in range(0, len(shown), k)]
     read = token_texts(model.tokenizer, events.input.tolist())
     return {
@@ -134,7 +135,7 @@ def _media(
     wave, rate = found
     if model.reads == "recordings" and positions > 1:
         return {"wave": _along(model, wave, rate, positions) | {"alt": name}}
-    shown = {"peaks": peaks(wave), "seconds": len(wave) / rate, "alt": name}
+    shown: dict[str, Any] = {"peaks": peaks(wave), "seconds": len(wave) / rate, "alt": name}
     read = _seconds_read(model, reading, doc, wave, rate)
     return {"wave": shown | ({"read": read} if read and read < shown["seconds"] else {})}
 

@@ -78,7 +78,11 @@ def read(model: ResidualModel, corpus: Corpus, settings: RunSettings) -> Reading
 
 
 def _notes(
-    model: ResidualModel, corpus: Corpus, settings: RunSettings, every: Batches, windows: Counter
+    model: ResidualModel,
+    corpus: Corpus,
+    settings: RunSettings,
+    every: Batches,
+    windows: Counter[int],
 ) -> list[str]:
     """What was left out, and what was cut."""
     notes, noun = [], KINDS[corpus.reads].document

@@ -3,7 +3,7 @@
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -82,14 +82,14 @@ def describe(model: ResidualModel) -> dict[str, Any]:
 
 
 @contextmanager
-def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+def timed(name: str, seconds: dict[str, float]) -> Generator[None, None, None]:
     """Note the wall-clock seconds spent inside."""
     began = time.monotonic()
     yield
     seconds[name] = time.monotonic() - began
 
 
-def save_figures(save: Callable, results: Mapping[str, Any], folder: Path) -> None:
+def save_figures(save: Callable[..., Any], results: Mapping[str, Any], folder: Path) -> None:
     """The paper figures, or a line in the log where matplotlib is not installed."""
     try:
         save(results, folder / "figures", formats=FORMATS)

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -82,7 +82,7 @@ class ResidualLSTM(nn.Module):
         self.head.weight = self.embed.weight
         nn.init.normal_(self.embed.weight, std=EMBEDDING_STD)
         for block in self.layers:
-            _open_forget_gates(block.lstm)
+            _open_forget_gates(cast(LSTMBlock, block).lstm)
 
     def forward(self, input_ids: torch.Tensor, **_unused: Any) -> SimpleNamespace:
         """Logits ``[batch, pos, vocab]`` of ids ``[batch, pos]``, under ``.logits``.
@@ -145,7 +145,7 @@ def load(folder: str | Path, dtype: torch.dtype = torch.float32) -> ResidualLSTM
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
-    model.name_or_path = folder.resolve().name
+    cast(Any, model).name_or_path = folder.resolve().name
     model.tokenizer = _tokenizer(folder)
     return model.to(dtype).eval()
 

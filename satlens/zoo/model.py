@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -53,7 +54,7 @@ def add_dropout(model: Network, p: float) -> None:
     def drop(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor):
         return F.dropout(output, p, training=module.training)
 
-    for block in model.model.layers:
+    for block in cast(Any, model.model.layers):
         block.self_attn.o_proj.register_forward_hook(drop)
         block.mlp.down_proj.register_forward_hook(drop)
 
@@ -67,7 +68,7 @@ def make_optimizers(model: Network, settings: Settings) -> list[torch.optim.Opti
     embedding = [model.get_input_embeddings().weight]
     blocks = [p for p in model.parameters() if p.ndim == 2 and p is not embedding[0]]
     gains = [p for p in model.parameters() if p.ndim == 1]
-    decay = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    decay: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     with_adamw = embedding if settings.optimizer == "muon" else embedding + blocks
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(

@@ -14,7 +14,7 @@ Intervals draw documents again. The null gives every document the y of another o
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ class DepthPredictor:
         states, y = _checked(states, y)
         mean, scale = states.mean(0), states.std(0)
         scale = np.where(scale > 0, scale, 1.0)
-        line = RidgeCV(PENALTIES).fit((states - mean) / scale, y)
+        line = cast(Any, RidgeCV(PENALTIES).fit((states - mean) / scale, y))
         return DepthPredictor(mean, scale, line.coef_, float(line.intercept_), float(line.alpha_))
 
     def predict(self, states: Float[ndarray, "request d"]) -> Float[ndarray, " request"]:
@@ -184,7 +184,7 @@ def assess(
     predicted, by_length = fitted(states), fitted(prompt[:, None])
     mean = _held_out(states, y, part, lambda x, own: _Mean(float(own.mean())))
     errors = np.stack([(y - own) ** 2 for own in (predicted, by_length, mean)], 1)
-    how = {"draws": draws, "level": level, "seed": seed}
+    how: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
     made = bootstrap(by_document(errors, doc), _r2, **how)
     rho = [_rank_correlation(own, y, doc, **how) for own in (predicted, by_length)]
     null = np.array([

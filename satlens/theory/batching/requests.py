@@ -13,7 +13,7 @@ Arrivals, n requests at a mean of ``rate`` a unit of time:
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -46,7 +46,7 @@ class Requests:
     prompt: Int[ndarray, " request"]
     exits: tuple[Int[ndarray, " token"], ...]
     n_layers: int
-    arrival: Float[ndarray, " request"] | None = None
+    arrival: Float[ndarray, " request"] = cast(ndarray, None)
     predicted_depth: Float[ndarray, " request"] | None = None
     predicted_length: Float[ndarray, " request"] | None = None
 
@@ -105,7 +105,7 @@ class Requests:
 
     def take(self, index: Int[ndarray, " kept"]) -> "Requests":
         """Some of them, in this order, arrivals and predictions with them."""
-        named = {
+        named: dict[str, Any] = {
             name: None if (own := getattr(self, name)) is None else own[index]
             for name in ("arrival", "predicted_depth", "predicted_length")
         }

@@ -102,7 +102,7 @@ def report(
         raise InputError(f"untrained_seeds must be 0 or 1, got {untrained_seeds!r}.")
     model = wrap(model)
     batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
-    same = {"k": k, "seed": seed, "progress": progress}
+    same: dict[str, Any] = {"k": k, "seed": seed, "progress": progress}
     found, fresh = spent(model, batches, draws=draws, **same), None
     notes = [f"{kind}: not available. {why}" for kind, why in found.settings["missing"].items()]
     if untrained_seeds:

@@ -24,6 +24,7 @@ Source: Tian et al. 2023 (arXiv 2305.16380), abstract and theorems; effects, nul
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -54,7 +55,7 @@ class Claim:
     verdict: str
     why: str
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {
             "statement": self.statement, "eta_z": self.eta_z, "ratio": self.ratio,
@@ -180,7 +181,7 @@ def check_pair(sweep: RateSweep, null: RateSweep) -> None:
             f"judge_sweep wants a sweep with labels 'own' and its null with 'shuffled'; got {labels}."
         )
 
-    def rest(one: RateSweep) -> dict:
+    def rest(one: RateSweep) -> dict[str, Any]:
         sequences = {k: v for k, v in one.settings["sequences"].items() if k != "labels"}
         return {**one.settings, "sequences": sequences}
 

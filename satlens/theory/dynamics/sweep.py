@@ -145,14 +145,15 @@ def sweep_rates(
         raise InputError(f"seeds must be different numbers, one or more; got {seeds}.")
     rates = [(float(z), float(ratio)) for z in eta_z for ratio in ratios]
     found, curves, at = [], [], np.zeros(0, dtype=int)
+    tried, how = np.zeros((0, 2)), dict[str, Any]()
     for seed in tqdm(seeds, desc="seeds", disable=not progress):
         one = train_one_layer(sequences, rates, seed=seed, **training)
         found.append(run_values(one, sequences, share))
-        at = curve_points(one.loss.shape[1])
+        at, tried, how = curve_points(one.loss.shape[1]), one.rates, dict(one.settings)
         curves.append(run_curves(one, sequences, at))
-    settings = {name: value for name, value in one.settings.items() if name != "seed"}
+    settings = {name: value for name, value in how.items() if name != "seed"}
     return RateSweep(
-        one.rates,
+        tried,
         {name: np.stack([values[name] for values in found]) for name in found[0]},
         {name: np.mean([curve[name] for curve in curves], axis=0) for name in curves[0]},
         at,
@@ -252,7 +253,7 @@ def over_seeds(values: Float[ndarray, " seed"]) -> Estimate:
     return bootstrap(sums, lambda s: s[..., :1] / s[..., 1:])[0]
 
 
-def _plain(values: ndarray) -> list:
+def _plain(values: ndarray) -> list[Any]:
     """Lists of any nesting, five digits, None where not finite."""
     if values.ndim > 1:
         return [_plain(row) for row in values]

@@ -8,7 +8,7 @@ Each file appears whole or not at all, so that a stopped run goes on with the ro
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -63,9 +63,11 @@ class Checkpoint:
 
         def estimate(one: Mapping[str, Any]) -> Estimate:
             ends = [one["value"], *(one["ci"] or (None, None))]
-            known = [np.nan if end is None else end for end in ends]
+            value, low, high = (np.nan if end is None else end for end in ends)
             p = np.nan if one.get("p") is None else one["p"]
-            return Estimate(*known, LEVEL, one["draws"], seed, one["documents"], one["note"], p)
+            return Estimate(
+                value, low, high, LEVEL, one["draws"], seed, one["documents"], one["note"], p
+            )
 
         for name in ("loss", "concordance", "comparable"):
             values[name] = estimate(values[name])
@@ -233,7 +235,7 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
 
 
 @contextmanager
-def changed(path: Path) -> Iterator[None]:
+def changed(path: Path) -> Generator[None, None, None]:
     """Entries that are missing or of another kind, said as what they mean."""
     try:
         yield

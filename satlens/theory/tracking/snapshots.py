@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from satlens.errors import InputError, SatlensError
+from satlens.models.protocol import Host
 from satlens.zoo.checkpoint import load_weights
 from satlens.zoo.model import build_model
 from satlens.zoo.settings import Settings, read_settings
@@ -46,7 +48,7 @@ def stored_steps(run: str | Path) -> list[tuple[int, str, Callable[[], nn.Module
 
     def make(file: Path | None) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            model = build_model(settings)  # seeds the generator
+            model = cast(Host, build_model(settings))  # seeds the generator
         model.name_or_path = run.resolve().name
         model.tokenizer = tokenizer
         if file is not None:

@@ -160,7 +160,7 @@ class Course:
                 del one
                 bar.update()
 
-    def _twin(self, bar: tqdm) -> Iterator[tuple[int, Any]]:
+    def _twin(self, bar: "tqdm[Any]") -> Iterator[tuple[int, Any]]:
         if self.seed is None:
             return
         first = self.found.stored[0].load()
