@@ -1,5 +1,6 @@
 """What the documentation points at is there."""
 
+import ast
 import hashlib
 import importlib.util
 import json
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from satlens import errors
 from satlens.claims import CLAIMS
 from satlens.zoo import TINY
 from tests.hooks.outcomes import Recorder, read
@@ -134,3 +136,38 @@ def test_every_file_of_the_bundled_model_is_named_on_its_page():
     assert set(cards.HOLDS) == {path.name for path in TINY.iterdir()}
     weights = hashlib.sha256((TINY / "model.safetensors").read_bytes()).hexdigest()
     assert f"sha256 `{weights}`" in cards.files()
+
+
+def messages():
+    """Every string of satlens, a ``{}`` of an f-string as a space."""
+    for path in (ROOT / "satlens").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else " " for v in node.values]
+                yield "".join(parts)
+
+
+def test_errors_are_found_by_their_words():
+    """What stands between the dots of each quotation of the page is in a message of satlens."""
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8").partition("## Found by")[2]
+    text = "\n".join(" ".join(message.split()) for message in messages())
+    terms = [line for line in page.splitlines() if line.startswith('"')]
+    quoted = [one for line in terms for one in re.findall(r'"((?:[^"\\]|\\.)+)"', line)]
+    assert len(quoted) > 80
+    parts = {
+        part.strip(" ,;:") for quote in quoted for part in quote.replace('\\"', '"').split("...")
+    }
+    host = "HookedTransformer is deprecated"  # said by TransformerLens
+    assert not [part for part in parts - {host} if part not in text]
+
+
+def test_every_kind_of_error_is_on_its_page():
+    """The page takes them from satlens/errors.py; each says there what it is."""
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert "automodule:: satlens.errors\n   :members:" in page
+    kinds = [one for one in vars(errors).values() if isinstance(one, type)]
+    assert len(kinds) >= 8
+    for kind in kinds:
+        assert issubclass(kind, errors.SatlensError) and kind.__doc__.endswith(".")
