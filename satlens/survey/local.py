@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
@@ -28,14 +28,18 @@ logger = logging.getLogger("satlens")
 _mine: dict[str, Any] = {}
 
 
-def in_process(job: Job, shards: Sequence[Shard], model: ResidualModel) -> Iterator[dict[str, Any]]:
+def in_process(
+    job: Job, shards: Sequence[Shard], model: ResidualModel
+) -> Generator[dict[str, Any], None, None]:
     """The records of shards made here, one after the other."""
     worker = Worker(job, model)
     for shard in shards:
         yield worker.run(shard)
 
 
-def in_processes(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[dict[str, Any]]:
+def in_processes(
+    job: Job, shards: Sequence[Shard], workers: int
+) -> Generator[dict[str, Any], None, None]:
     """The records of shards made by worker processes, in the order in which they are finished.
 
     Shards of a worker that was lost (killed, out of memory) are made again by new workers.
@@ -55,7 +59,7 @@ def in_processes(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[di
                 min(workers, len(todo)), mp_context=context, initializer=_start,
                 initargs=(job, lifeline),
             )  # fmt: skip
-            pending: dict[Future, Shard] = {}
+            pending: dict[Future[Any], Shard] = {}
             try:
                 for record in _made(pool, todo, pending, workers):
                     losses = 0
@@ -75,7 +79,7 @@ def in_processes(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[di
 
 
 def _made(
-    pool: ProcessPoolExecutor, todo: deque[Shard], pending: dict[Future, Shard], workers: int
+    pool: ProcessPoolExecutor, todo: deque[Shard], pending: dict[Future[Any], Shard], workers: int
 ) -> Iterator[dict[str, Any]]:
     while todo or pending:
         while todo and len(pending) <= workers:  # one more than can run: nobody waits for us

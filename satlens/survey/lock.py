@@ -7,9 +7,10 @@ ends, so that a killed run never has to be cleaned up after.
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from satlens.errors import OutputError
 from satlens.survey.store import LOCK
@@ -21,7 +22,7 @@ except ImportError:  # Windows
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Generator[None, None, None]:
     """The folder (made where it is missing) for this process alone.
 
     Raises:
@@ -40,7 +41,7 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
-def _take(file, out: Path) -> None:
+def _take(file: IO[str], out: Path) -> None:
     if fcntl is None:
         return
     try:

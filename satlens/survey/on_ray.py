@@ -8,7 +8,7 @@ machine sees them under one path.
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +46,7 @@ def on_ray(
     threads: int = 1,
     address: str | None = None,
     gpus: float = 0.0,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """The records of shards made by actors, in the order in which they are finished.
 
     Args:
@@ -98,7 +98,7 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def connected(ray: Any, address: str | None, cpus: int, gpus: float) -> Iterator[None]:
+def connected(ray: Any, address: str | None, cpus: int, gpus: float) -> Generator[None, None, None]:
     """A cluster inside: the one this process has, the one at an address, or one on this machine."""
     if ray.is_initialized():
         yield

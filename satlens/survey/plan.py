@@ -51,9 +51,9 @@ class Shard:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Shard":
         """What `to_dict` gave."""
-        return Shard(
-            **{**values, "at": tuple(values["at"]), "fingerprint": int(values["fingerprint"], 16)}
-        )
+        at, fingerprint = tuple(values["at"]), int(values["fingerprint"], 16)
+        named: dict[str, Any] = {**values, "at": at, "fingerprint": fingerprint}
+        return Shard(**named)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ neither shards nor their order change an interval.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -69,14 +70,15 @@ class PoissonBootstrap:
 
     def update(self, doc: Int[ndarray, " doc"], sums: Float[ndarray, "doc m"]) -> None:
         """Take the sums of some documents, each document once."""
-        if self._drawn is None or self.total is None:
-            self.total = np.zeros(sums.shape[1])
-            self._drawn = np.zeros((self.draws, sums.shape[1]))
+        drawn, total = self._drawn, self.total
+        if drawn is None or total is None:
+            self.total = total = np.zeros(sums.shape[1])
+            self._drawn = drawn = np.zeros((self.draws, sums.shape[1]))
         for first in range(0, len(doc), BLOCK):
             part = sums[first : first + BLOCK]
             weights = poisson_weights(doc[first : first + BLOCK], self.draws, self.seed)
-            self._drawn += weights.T.astype(np.float64) @ part
-            self.total += part.sum(0)
+            drawn += weights.T.astype(np.float64) @ part
+            total += part.sum(0)
         self.documents += len(doc)
 
     def intervals(
@@ -87,11 +89,11 @@ class PoissonBootstrap:
     ) -> Intervals:
         """A statistic of the sums, as `satlens.resampling.bootstrap` gives it."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            value = np.asarray(statistic(self.total), dtype=float)
+            value = np.asarray(statistic(cast(ndarray, self.total)), dtype=float)
             low = np.full(value.shape, np.nan)
             high, p, note = low, low, TOO_FEW_DOCUMENTS.format(self.documents)
             if self.documents > 1:
-                note, drawn = "", np.asarray(statistic(self._drawn))
+                note, drawn = "", np.asarray(statistic(cast(ndarray, self._drawn)))
                 low, high = quantiles(drawn, self.level, interpolate)
                 p = share_not_above(drawn)
         return Intervals(

@@ -6,7 +6,7 @@ A shard that is whole is never made twice, and one that is not whole is never co
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -194,7 +194,7 @@ def missing(out: Path, shards: Sequence[Shard]) -> tuple[list[Shard], list[dict[
 
 
 def follow(
-    made: Iterator[dict[str, Any]],
+    made: Generator[dict[str, Any], None, None],
     manifest: dict[str, Any],
     records: list[dict[str, Any]],
     progress: bool,
@@ -220,7 +220,7 @@ def follow(
 
 
 @contextmanager
-def told(out: Path, shards: int) -> Iterator[None]:
+def told(out: Path, shards: int) -> Generator[None, None, None]:
     """What ends a run says how much is there, and how to go on."""
 
     def whole() -> str:

@@ -10,7 +10,7 @@ Memory: one shard, and draws x m sums. Intervals: `satlens.survey.poisson`. The 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -85,7 +85,7 @@ class SurveyStatistics:
             for i in range(k)
         ]
         order = None
-        if self.concordance is not None:
+        if self.paper is not None:
             order = {
                 name: getattr(self, name).to_dict()
                 for name in ("concordance", "comparable", "strict_tau")
@@ -93,8 +93,9 @@ class SurveyStatistics:
             paper = {"p": finite(self.paper.p), "kept": self.paper.kept, "note": self.paper.note}
             order["paper_tau"] = self.paper.tau.to_dict() | paper
         nulls = {kind: _null(one) for kind, one in self.excess.items()}
-        verdict = None if self.verdict is None else asdict(self.verdict)
-        if verdict is not None:
+        verdict = None
+        if self.verdict is not None:
+            verdict = asdict(self.verdict)
             kind = self.verdict.excess.kind if self.verdict.excess is not None else None
             verdict["excess"] = kind
         return {
@@ -128,7 +129,7 @@ class Statistics:
         margin: float = MARGIN,
     ) -> None:
         self.layout, self.margin = Layout(k, n_layers), margin
-        self.settings = {"draws": draws, "level": level, "seed": seed}
+        self.settings: dict[str, Any] = {"draws": draws, "level": level, "seed": seed}
         self.main = PoissonBootstrap(**self.settings)
         self.nulls: dict[str, PoissonBootstrap] = {}
         self.null_tokens: dict[str, int] = {}
@@ -169,7 +170,8 @@ class Statistics:
         Raises:
             InputError: no token was taken.
         """
-        if self.main.total is None:
+        total = self.main.total
+        if total is None:
             raise InputError("The survey has no token: nothing can be said of it.")
         layout, main = self.layout, self.main
         layers = np.arange(layout.n_layers)
@@ -183,7 +185,7 @@ class Statistics:
             paper = self._paper()
         excess = {kind: self._excess(kind) for kind in PATH_NULLS if kind in self.nulls}
         return SurveyStatistics(
-            int(layout.part(main.total, "tokens")[0]), main.documents, layout.n_layers,
+            int(layout.part(total, "tokens")[0]), main.documents, layout.n_layers,
             main.intervals(lambda s: layout.shares(s) @ layers),
             main.intervals(lambda s: layout.shares(s)[..., -1]),
             main.intervals(lambda s: survival_of(layout.shares(s))),
@@ -198,7 +200,7 @@ class Statistics:
             s = part(s, "paper")
             return 2 * s[..., :1] / s[..., 1:] - 1
 
-        share, kept = part(self.main.total, "paper")
+        share, kept = part(cast(ndarray, self.main.total), "paper")
         p = permutation_p(share / kept, self._shuffled / kept, "greater") if kept else np.nan
         return PaperTau(self.main.intervals(tau)[0], p, int(kept))
 
@@ -212,7 +214,7 @@ class Statistics:
             found = values(s)
             return found[..., :1] - found[..., 1:].mean(-1, keepdims=True)
 
-        found = values(online.total)
+        found = values(cast(ndarray, online.total))
         estimate = online.intervals(difference)[0]
         tokens = self.null_tokens[kind]
         return Excess(kind, "concordance", float(found[0]), found[1:], estimate, tokens)

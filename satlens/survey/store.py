@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +73,7 @@ def write_table(table: pa.Table, path: Path) -> dict[str, Any]:
     plain = [name for name in table.column_names if name not in _DIFFERENCES]
     with whole_file(path) as beside:
         pq.write_table(
-            table, beside, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=plain,
+            table, beside, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=cast(Any, plain),
             column_encoding={n: e for n, e in _DIFFERENCES.items() if n in table.column_names},
         )  # fmt: skip
         return {"sha256": file_sha256(beside), "bytes": beside.stat().st_size}

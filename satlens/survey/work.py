@@ -6,7 +6,7 @@ Every engine runs this and nothing else, so that a shard has the same bytes whoe
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def load(settings: SurveySettings, device: str | None = None) -> ResidualModel:
 
 
 @contextmanager
-def on_threads(threads: int) -> Iterator[None]:
+def on_threads(threads: int) -> Generator[None, None, None]:
     """Torch on this many threads inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -174,7 +174,7 @@ class Worker:
 
 
 @contextmanager
-def _without_notes() -> Iterator[None]:
+def _without_notes() -> Generator[None, None, None]:
     """Documents longer than the context are counted in the record: not one more warning a shard."""
     before = logger.level
     logger.setLevel(logging.ERROR)
