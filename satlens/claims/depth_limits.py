@@ -9,12 +9,12 @@ PAPER = Paper(
 CLAIMS = (
     Claim(
         id="depth_left_over",
-        statement="Depth beyond the threshold of a width is not needed.",
+        statement="More blocks are left after rank 1 is fixed than on a path into the same end.",
         paper=PAPER,
         section="limits to depth efficiency",
         protocol=(
-            "Separation ranks in theory; losses of models of many shapes, fitted by a line. One "
-            "model says nothing to either."
+            "Depth beyond the threshold of a width is no better than width: separation ranks in "
+            "theory; losses of models of many shapes, fitted by a line. One model says nothing to either."
         ),
         test=(
             "The share of the blocks that come after rank 1 is fixed, over the stricter path: "

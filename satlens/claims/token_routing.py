@@ -37,7 +37,7 @@ CLAIMS = (
     ),
     Claim(
         id="routing_beats_early_exit",
-        statement="Skipping blocks beats leaving early.",
+        statement="Skipping blocks beats leaving early, in a model that was trained for neither.",
         paper=PAPER,
         section="early-exit baseline",
         protocol="Against a model that leaves early, whose first block is counted twice.",
