@@ -32,6 +32,28 @@ def test_a_test_that_a_page_names_is_there(page, path, test):
         assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"{page.name}: {test}"
 
 
+def shown():
+    path = ROOT / "docs" / "claims" / "shown.py"
+    spec = importlib.util.spec_from_file_location("shown_claims", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_claims_are_those_that_were_measured():
+    tables = shown()
+    found = tables.loaded()
+    assert "tiny" in found and tables.ALONE in found
+    page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    for text in (tables.by_model(found), tables.alone(found)):
+        assert text in page
+    assert tables.of_tiny(found) in (ROOT / "README.md").read_text(encoding="utf-8")
+    asked = {row.id for row in (*found["tiny"].rows, *found[tables.ALONE].rows)}
+    assert asked == {one.id for one in CLAIMS.values() if "text" in one.takes or not one.takes}
+    for name in found:
+        assert "/" not in found[name].settings["model"] + found[name].settings["corpus"]
+
+
 def test_some_are_named():
     assert len(NAMED) > 10
 
@@ -40,7 +62,8 @@ def test_the_page_of_claims_has_a_row_for_each():
     page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     for claim in CLAIMS.values():
         assert f"| `{claim.id}` | {claim.statement} |" in page
-    assert len(re.findall(r"^\| `\w+` \|", page, re.M)) == len(CLAIMS)
+    listed = page[page.index("## The claims") : page.index("## What came out")]
+    assert len(re.findall(r"^\| `\w+` \|", listed, re.M)) == len(CLAIMS)
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ _PROTOCOL = (
 CLAIMS = (
     Claim(
         id="scan_leaves_common",
-        statement="Attention moves from tokens that are common to all next tokens to distinct ones.",
+        statement=(
+            "Attention moves from tokens that are common to all next tokens to distinct ones, under every "
+            "pair of learning rates."
+        ),
         paper=PAPER,
         section="scan",
         protocol=_PROTOCOL,

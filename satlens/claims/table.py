@@ -184,8 +184,9 @@ def interval(row: Row) -> str:
     """Effect and interval, or a dash."""
     if row.value is None:
         return "-"
-    ends = "" if row.low is None or row.high is None else f" [{row.low:+.3f}, {row.high:+.3f}]"
-    return f"{row.value:+.3f}{ends}"
+    known = [one for one in (row.value, row.low, row.high) if one is not None]
+    value, *ends = (f"{round(one, 3) + 0.0:+.3f}" for one in known)  # 0 has no sign
+    return f"{value} [{', '.join(ends)}]" if len(ends) == 2 else value
 
 
 def _p(p: float | None) -> str:
