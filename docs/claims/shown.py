@@ -83,10 +83,14 @@ def cell(row: Row | None) -> str | None:
 
 def of_tiny(found: dict[str, ClaimTable]) -> str:
     """For the README: sentences, effects and verdicts of the bundled model."""
-    lines = [["claim", "effect over what it is held against", "verdict"], ["---"] * 3]
+    lines = [
+        ["claim", "effect over what it is held against", "paper's test", "verdict"],
+        ["---"] * 4,
+    ]
     for row in (*found["tiny"].rows, *found[ALONE].rows):
         effect = "-" if row.value is None else f"{interval(row)}"
-        lines.append([CLAIMS[row.id].statement.rstrip("."), effect, row.verdict])
+        theirs = (row.published or {}).get("verdict", "-").removesuffix(" as published only")
+        lines.append([CLAIMS[row.id].statement.rstrip("."), effect, theirs, row.verdict])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
