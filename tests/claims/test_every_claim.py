@@ -1,0 +1,63 @@
+"""Every claim on the bundled model: a test for each, and a verdict that no seed gave fails.
+
+What is expected, and how far an effect may lie from it, was measured (`tests/claims/measure.py`): the
+verdicts of several seeds, and the spread of their effects.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from satlens.claims import CLAIMS
+from tests.claims.measure import EXPECTED, SMALL, TOKENS, asked_of, table
+
+
+def expected(name):
+    return json.loads((EXPECTED / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def agrees(name, claim, row):
+    """The verdict is one that a seed gave, and the effect lies within three spreads of their mean."""
+    was = expected(name)["claims"][claim]
+    assert row.verdict in was["verdicts"], row
+    values = [value for value in was["values"] if value is not None]
+    if row.value is not None and len(values) > 1:
+        tolerance = 3 * float(np.std(values, ddof=1)) + 0.005
+        assert row.value == pytest.approx(np.mean(values), abs=tolerance)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return table("tiny", None)
+
+
+@pytest.mark.claims
+@pytest.mark.one_host
+@pytest.mark.parametrize("claim", asked_of("tiny"))
+def test_tiny(tiny, claim):
+    agrees("tiny", claim, tiny[claim])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(EXPECTED).glob("*.json")))
+def test_what_is_expected_was_measured_as_it_is_tested(name):
+    found = expected(name)
+    assert (found["tokens"], found["settings"]) == (TOKENS, json.loads(json.dumps(SMALL)))
+    assert set(found["claims"]) == set(asked_of(name)) <= set(CLAIMS)
+    assert all(len(one["verdicts"]) == found["seeds"] > 2 for one in found["claims"].values())
+
+
+def test_another_verdict_and_a_distant_effect_fail(tmp_path, monkeypatch):
+    claims = {"order": {"verdicts": ["does not hold"] * 3, "values": [0.01, 0.02, 0.03]}}
+    (tmp_path / "some.json").write_text(json.dumps({"claims": claims}))
+    monkeypatch.setattr("tests.claims.test_every_claim.EXPECTED", tmp_path)
+
+    class Row:
+        verdict, value = "does not hold", 0.025
+
+    agrees("some", "order", Row)
+    for name, value in (("verdict", "holds"), ("value", 0.06)):
+        with monkeypatch.context() as patch, pytest.raises(AssertionError):
+            patch.setattr(Row, name, value)
+            agrees("some", "order", Row)
