@@ -1,7 +1,6 @@
 """Tasks, rows and early exit at the same cost."""
 
 import json
-import time
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -173,20 +172,13 @@ def test_the_ratio_of_times_is_judged_over_rounds(monkeypatch):
         with pytest.raises(InputError, match=message):
             judge_sparse(opinionated(), rows(4).ids, **({"batch_sizes": [1]} | bad))
 
-    # A forward that waits is found to be slower, the other way round to be faster.
-    def slow(turn):
-        own = timing._ways
-
-        def ways(*a):
-            made = own(*a)
-            share, run = made[turn]
-            return made | {turn: (share, lambda: time.sleep(0.05) or run())}
-
-        return ways
-
-    for turn, word in (("dense", "holds"), ("sparse, routers", "does not hold")):
+    # Seconds that were planted: which way is faster, and which of both is taken for which.
+    seconds = {"dense": [2.0, 2.2, 2.1, 2.0], "sparse, routers": [1.0, 1.3, 1.0, 1.1]}
+    for turned, word in ((False, "holds"), (True, "does not hold")):
+        names = list(seconds)[::-1] if turned else list(seconds)
+        planted = dict(zip(names, seconds.values(), strict=True))
         with monkeypatch.context() as patch:
-            patch.setattr(timing, "_ways", slow(turn))
+            patch.setattr(timing, "_in_turns", lambda runs, *a, own=planted: own)
             found = judge_sparse(opinionated(), rows(4).ids, batch_sizes=[4], rounds=4)
         assert found[0]["verdict"] == word
 
