@@ -28,7 +28,8 @@ hypothesis.settings.load_profile("satlens")
 
 TESTS = Path(__file__).parent
 HOST = re.compile(
-    r"transformer|load_model|tiny_host|Hooked|subprocess|satlens\.(cli|runs|survey|claims)|tutorials"
+    r"transformer|load_model|tiny_host|Hooked|subprocess|satlens\.(cli|runs|survey|claims)|tutorials|"
+    r"depth\.grid"
 )
 """Words of a test that may meet TransformerLens, in this process or in another."""
 NO_HOST = re.compile(
