@@ -3,13 +3,16 @@
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import satlens
+from satlens.errors import InputError
 from satlens.exits import FixedLayer, Never
 from satlens.exits.generation.generate import generate
 from satlens.exits.generation.request import stop_ids
@@ -172,6 +175,10 @@ def test_stop_ids_are_the_models_own(tiny_host):
     for name in ("hf gpt2", "bridge gpt2"):
         assert stop_ids(host(name), None) == {0}
     assert stop_ids(tiny, [3, 4]) == {3, 4}
+    beyond = replace(tiny, tokenizer=SimpleNamespace(eos_token_id=tiny.n_outputs))
+    assert stop_ids(beyond, None) == set()  # a token that the model cannot say ends nothing
+    with pytest.raises(InputError, match="eos_token_id must be a token id"):
+        stop_ids(beyond, tiny.n_outputs)
     if HAS_HOOKED:
         assert stop_ids(host("hooked"), None) == set()
 

@@ -85,6 +85,9 @@ def read_prompts(
 def stop_ids(model: ResidualModel, asked: int | Iterable[int] | None) -> frozenset[int]:
     """The ids that end a sequence: those asked for, else the tokenizer's or the host's own.
 
+    Of the latter only those that the model can say: TransformerLens 4 gives a tokenizer without such a token
+    one that may lie beyond the model's vocabulary.
+
     Raises:
         InputError: no whole numbers, or outside the vocabulary.
     """
@@ -102,6 +105,8 @@ def stop_ids(model: ResidualModel, asked: int | Iterable[int] | None) -> frozens
         else:
             return frozenset()
     ids = [found] if isinstance(found, int | np.integer) else list(found)
+    if asked is None:
+        return frozenset(int(token) for token in ids if 0 <= token < model.n_outputs)
     for token in ids:
         if (
             isinstance(token, bool)
