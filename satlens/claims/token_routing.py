@@ -4,6 +4,26 @@ from satlens.claims.claim import Claim, Paper, verdict
 
 PAPER = Paper("Mohammed 2026", "Token-Selective Attention", "arXiv 2605.05222")
 
+
+def _sparse(name: str, batch: str, found: str) -> Claim:
+    """The claim on time, for one size of the batch."""
+    return Claim(
+        id=name,
+        statement=f"Blocks that a trained router skips are saved time, {batch}.",
+        paper=PAPER,
+        section="sparse execution",
+        protocol="Milliseconds of untrained networks with made-up routers, by batch size; no test.",
+        test=(
+            "The routers trained on the model decide, on held-out documents; seconds of the sparse "
+            "and the dense forward in turns, the routers' own cost counted."
+        ),
+        controls=("the same plain functions, every token in every block",),
+        study="sparse",
+        evidence=verdict(found),
+        takes=("text",),
+    )
+
+
 CLAIMS = (
     Claim(
         id="routing_keeps_the_loss",
@@ -65,35 +85,7 @@ CLAIMS = (
         evidence=verdict("router_skips_the_fixed_beyond_converging"),
         takes=("text",),
     ),
-    Claim(
-        id="sparse_saves_time",
-        statement="Blocks that a trained router skips are saved time, for a batch of 16.",
-        paper=PAPER,
-        section="sparse execution",
-        protocol="Milliseconds of untrained networks with made-up routers, by batch size; no test.",
-        test=(
-            "The routers trained on the model decide, on held-out documents; seconds of the sparse "
-            "and the dense forward in turns, the routers' own cost counted."
-        ),
-        controls=("the same plain functions, every token in every block",),
-        study="sparse",
-        evidence=verdict("sparse_16"),
-        takes=("text",),
-    ),
-    Claim(
-        id="sparse_saves_time_alone",
-        statement="Blocks that a trained router skips are saved time, for a single text.",
-        paper=PAPER,
-        section="sparse execution",
-        protocol="Milliseconds of untrained networks with made-up routers, by batch size; no test.",
-        test=(
-            "The routers trained on the model decide, on held-out documents; seconds of the sparse "
-            "and the dense forward in turns, the routers' own cost counted."
-        ),
-        controls=("the same plain functions, every token in every block",),
-        study="sparse",
-        evidence=verdict("sparse_1"),
-        takes=("text",),
-    ),
+    _sparse("sparse_saves_time", "for a batch of 16", "sparse_16"),
+    _sparse("sparse_saves_time_alone", "for a single text", "sparse_1"),
 )
 """Every claim of the paper that can be asked of a trained model."""

@@ -24,19 +24,16 @@ def host():
     return random_hf("llama", vocab=50, layers=4).eval()
 
 
+def asked(host):
+    return report(
+        host, TRAINING, HELD_OUT, penalties=(0.0, 50.0), steps=6, lr=0.1, draws=1, batch_size=2,
+        train_seeds=2,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def found(host):
-    return report(
-        host,
-        TRAINING,
-        HELD_OUT,
-        penalties=(0.0, 50.0),
-        steps=6,
-        lr=0.1,
-        draws=1,
-        batch_size=2,
-        train_seeds=2,
-    )
+    return asked(host)
 
 
 def test_the_model_stays_as_it_is(host, found):
@@ -89,18 +86,7 @@ def test_every_lambda_is_measured_on_the_held_out(host, found):
 
 
 def test_the_same_seed_gives_the_same(host, found):
-    again = report(
-        host,
-        TRAINING,
-        HELD_OUT,
-        penalties=(0.0, 50.0),
-        steps=6,
-        lr=0.1,
-        draws=1,
-        batch_size=2,
-        train_seeds=2,
-    )
-    assert again.to_dict() == found.to_dict()
+    assert asked(host).to_dict() == found.to_dict()
 
 
 def test_the_open_loss_is_the_models_own(host, found):
