@@ -88,7 +88,8 @@ def weakest(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def agreed(every: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
     """One verdict on several trainings (or whatever ``what`` calls them): theirs, where they agree.
 
-    Where they do not, it cannot be told. Effect and p are those of the weakest.
+    Where they do not, it cannot be told. Effect and p are those of the weakest. A test of a paper that holds
+    everywhere, and in some of them as published only, holds as published only.
 
     >>> one = judged("a", "It is so.", ("excess", Estimate(0.1, 0.05, 0.15)), 0.02)
     >>> other = judged("a", "It is so.", ("excess", Estimate(0.0, -0.01, 0.01)), 0.02)
@@ -101,7 +102,7 @@ def agreed(every: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
     least = weakest(every)
     if len(every) == 1:
         return least
-    if len(set(words)) == 1:
+    if len(set(words)) == 1 or set(words) == {HOLDS, AS_PUBLISHED}:
         return least | {
             "why": f"{least['why']} So in each of {len(every)} {what}; this is the weakest."
         }

@@ -17,6 +17,7 @@ def exits(
     per_cell: int = 400,
     min_states: int = 50,
     test_share: float = 0.5,
+    splits: int = 3,
     points: int = 16,
     fit_tokens: int = 5_000,
     epsilons: tuple[float, ...] = (0.05, 0.1, 0.2),
@@ -41,6 +42,7 @@ def exits(
         per_cell: states kept of each stage at each layer, to fit the probe on.
         min_states: fit the probe on a layer if it has this many of its rarest stage.
         test_share: share of the documents that nothing is fitted on.
+        splits: splits of the documents; what their verdicts do not agree on cannot be told.
         points: thresholds of each policy.
         fit_tokens: training tokens of the exit classifiers and the thresholds, at most.
         epsilons: calibrate thresholds so that at most this share of new tokens disagrees.
@@ -57,7 +59,7 @@ def exits(
 
     values = dict(
         corpus=corpus, k=k, stages=stages, per_cell=per_cell, min_states=min_states, test_share=test_share,
-        points=points, fit_tokens=fit_tokens, epsilons=epsilons, delta=delta,
+        splits=splits, points=points, fit_tokens=fit_tokens, epsilons=epsilons, delta=delta,
         untrained_seeds=untrained_seeds, max_tokens=max_tokens, seed=seed, batch_size=batch_size,
         separator=separator,
     )  # fmt: skip

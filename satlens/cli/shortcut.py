@@ -14,6 +14,7 @@ def shortcut(
     corpus: str = "bundled",
     k: int = DEFAULT_K,
     test_share: float = 0.3,
+    splits: int = 3,
     ridge: float = 0.0,
     intercept: bool = False,
     rank: int | None = None,
@@ -37,6 +38,7 @@ def shortcut(
             recordings: a folder of them, or one; pairs: a .jsonl file (source, target), or one with tabs.
         k: ranks whose saturation layers are read through each lens.
         test_share: share of the documents that nothing is fitted on.
+        splits: splits of the documents; what their verdicts do not agree on cannot be told.
         ridge: penalty of the maps, as a share of the mean squared coordinate; 0 for none.
         intercept: fit a constant beside each map.
         rank: of the maps of low rank; an eighth of the width, if not given.
@@ -54,9 +56,9 @@ def shortcut(
     from satlens.runs import ShortcutSettings, run_shortcut
 
     values = dict(
-        corpus=corpus, k=k, test_share=test_share, ridge=ridge, intercept=intercept, rank=rank,
-        tuned_steps=tuned_steps, submodule_tokens=submodule_tokens, submodule_layers=submodule_layers,
-        max_tokens=max_tokens, seed=seed, batch_size=batch_size, separator=separator,
-        mask_share=mask_share,
+        corpus=corpus, k=k, test_share=test_share, splits=splits, ridge=ridge, intercept=intercept,
+        rank=rank, tuned_steps=tuned_steps, submodule_tokens=submodule_tokens,
+        submodule_layers=submodule_layers, max_tokens=max_tokens, seed=seed, batch_size=batch_size,
+        separator=separator, mask_share=mask_share,
     )  # fmt: skip
     run_verb(run_shortcut, ShortcutSettings, model, settings, values, out, overwrite)

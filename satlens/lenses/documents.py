@@ -63,6 +63,18 @@ def split_documents(
     return _part(batches, first), _part(batches, content.keys() - first)
 
 
+def split_several(
+    batches: Batches, share: float, seed: int = DEFAULT_SEED, n: int = 1
+) -> list[tuple[Batches, Batches]]:
+    """As many splits of the same documents (`split_documents`), the first of them by the seed itself.
+
+    Raises:
+        InputError: as `split_documents`.
+    """
+    more = np.random.SeedSequence(seed).generate_state(n - 1).tolist()
+    return [split_documents(batches, share, one) for one in (seed, *more)]
+
+
 def check_apart(training: Batches, held_out: Batches) -> None:
     """Refuse a document that something is fitted on and that is judged on too.
 

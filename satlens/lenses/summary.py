@@ -6,9 +6,10 @@
     attention_tolerates_best          linear maps in place of attention - of the best other part
     attention_map_beyond_mean         linear maps of attention - its mean output in their place
 
-in precision@1 (but for r2) on held-out documents, each judged by the rule of `satlens.verdicts`. The layers
-0 .. L - 2 are cut into three runs. The shift is the identity with its mean put right: what is left over it, a
-linear map reads from the state.
+in precision@1 (but for r2) on held-out documents, each judged by the rule of `satlens.verdicts` in several
+splits of the documents (one is one draw, which no interval knows of): where these do not agree, it cannot be
+told. The layers 0 .. L - 2 are cut into three runs. The shift is the identity with its mean put right: what
+is left over it, a linear map reads from the state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
-from satlens.lenses.documents import split_documents
+from satlens.lenses.documents import split_several
 from satlens.lenses.fitter import ShortcutFitter
 from satlens.lenses.linear import LinearShortcut
 from satlens.lenses.logit import LogitLens
@@ -35,7 +36,7 @@ from satlens.lenses.tuned import TunedLens
 from satlens.models import Batches, wrap
 from satlens.models.protocol import ResidualModel
 from satlens.resampling import DRAWS, LEVEL
-from satlens.verdicts import AS_PUBLISHED, HOLDS, judged
+from satlens.verdicts import AS_PUBLISHED, HOLDS, agreed, judged
 
 MARGIN = 0.02
 """Equivalence margin of every verdict: 2 of 100 tokens."""
@@ -44,6 +45,8 @@ LENSES = (
     "shuffled",
 )  # fmt: skip
 """In the order of the tables; "tuned" only where one was trained."""
+SPLITS = 3
+"""Splits of the documents whose verdicts must agree."""
 RUNS = ("early", "middle", "late")
 STEP_DOCUMENTS = 2
 """Windows in one training step of the tuned lens."""
@@ -58,7 +61,7 @@ class ShortcutReport:
         test, train: the measures on held-out documents, and on as many of those that were fitted on.
         submodules: the measures with maps in place of sub-modules; None where they are not found.
         runs: layers by name: early, middle, late.
-        verdicts: those of the module.
+        verdicts: those of the module. by_split: the same of each split; all else is of the first.
         shortcut, tuned: the fitted lenses, ready to save; ``tuned`` None if none was trained.
         lenses: every lens that was measured.
         parts: documents and tokens of the two sides.
@@ -70,6 +73,7 @@ class ShortcutReport:
     submodules: Quality | None
     runs: Mapping[str, tuple[int, ...]]
     verdicts: Sequence[dict[str, Any]]
+    by_split: Sequence[Sequence[dict[str, Any]]]
     shortcut: LinearShortcut
     tuned: TunedLens | None
     lenses: Mapping[str, Any] = field(repr=False)
@@ -78,7 +82,9 @@ class ShortcutReport:
     notes: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON: split, layers, runs, lenses, gains, submodules, verdicts, settings, notes."""
+        """Ready for JSON: split, layers, runs, lenses, gains, submodules, verdicts, by_split,
+        settings, notes.
+        """
         return to_dict(self)
 
 
@@ -87,6 +93,7 @@ def report(
     inputs: Any,
     *,
     test_share: float = 0.3,
+    splits: int = SPLITS,
     ridge: float = 0.0,
     intercept: bool = False,
     rank: int | None = None,
@@ -104,6 +111,7 @@ def report(
     Args:
         model, inputs, batch_size, progress: as in `satlens.detect`; inputs may be `Batches`.
         test_share: share of the documents that nothing is fitted on.
+        splits: of the documents, whose verdicts must agree; everything else is of the first.
         ridge, intercept: of the shortcuts and of the maps of sub-modules.
         rank: of the maps of low rank; an eighth of the width if not given.
         tuned_steps: training steps of the tuned lens, of at most 256 tokens each; 0 for none.
@@ -122,7 +130,8 @@ def report(
         >>> import satlens
         >>> texts = ["Lily had a red ball. " * 9, "One day a dog ran away. " * 9, "Tom was sad. " * 9]
         >>> found = satlens.lenses.report(
-        ...     satlens.load_model("tiny"), texts, ridge=0.01, tuned_steps=0, submodule_tokens=0, draws=50
+        ...     satlens.load_model("tiny"), texts, splits=1, ridge=0.01, tuned_steps=0, submodule_tokens=0,
+        ...     draws=50,
         ... )
         >>> [one["id"] for one in found.verdicts]  # doctest: +NORMALIZE_WHITESPACE
         ['shortcut_early', 'shortcut_middle', 'shortcut_late', 'shortcut_as_published',
@@ -130,10 +139,11 @@ def report(
     """
     model = wrap(model)
     rank = max(1, model.d_model // 8) if rank is None else rank
-    _check(model, ridge, rank, tuned_steps, submodule_tokens, submodule_layers, margin)
+    _check(model, ridge, rank, splits, tuned_steps, submodule_tokens, submodule_layers, margin)
     batches = inputs if isinstance(inputs, Batches) else model.batches(inputs, batch_size)
-    test, train = split_documents(batches, test_share, seed)
-    check_enough(train.n_tokens, model.d_model, ridge, intercept, "one layer to the last")
+    (test, train), *others = split_several(batches, test_share, seed, splits)
+    for part in (train, *(one for _, one in others)):
+        check_enough(part.n_tokens, model.d_model, ridge, intercept, "one layer to the last")
     lenses, notes = _fitted(model, train, ridge, intercept, rank, seed, progress)
     if tuned_steps:
         trainer = TunedLensTrainer(model, tokens=STEP_TOKENS, seed=seed)
@@ -143,20 +153,30 @@ def report(
     how: dict[str, Any] = {"draws": draws, "seed": seed, "progress": progress}
     quality = measure(model, test, lenses, **how)
     seen = measure(model, train.first(test.n_tokens), lenses, **how)
-    submodules, more = _submodules(
-        model, train, test, submodule_tokens, submodule_layers, ridge, intercept, how
-    )
+    places = (submodule_tokens, submodule_layers, ridge, intercept)
+    submodules, more = _submodules(model, train, test, *places, how)
     runs = runs_of(quality.layers)
+    by_split = [_verdicts(quality, submodules, runs, margin)]
+    for held_out, training in others:
+        fitter = ShortcutFitter(model).fit(training)
+        judging = {
+            "identity": lenses["identity"],
+            "shift": fitter.shift(),
+            "shortcut": fitter.shortcut(ridge=ridge, intercept=intercept),
+        }
+        read = measure(model, held_out, judging, **how)
+        replaced = _submodules(model, training, held_out, *places, how)[0]
+        by_split.append(_verdicts(read, replaced, runs, margin))
+    verdicts = [agreed(same, "splits of the documents") for same in zip(*by_split, strict=True)]
     return ShortcutReport(
-        test=quality, train=seen, submodules=submodules, runs=runs,
-        verdicts=_verdicts(quality, submodules, runs, margin), shortcut=lenses["shortcut"],
-        tuned=lenses.get("tuned"), lenses=lenses, parts={"train": train, "test": test},
-        notes=[*notes, *_overflowed(quality, "read"), *more],
+        test=quality, train=seen, submodules=submodules, runs=runs, verdicts=verdicts,
+        by_split=by_split, shortcut=lenses["shortcut"], tuned=lenses.get("tuned"), lenses=lenses,
+        parts={"train": train, "test": test}, notes=[*notes, *_overflowed(quality, "read"), *more],
         settings={
-            "model": model.name, "test_share": test_share, "ridge": ridge, "intercept": intercept,
-            "rank": rank, "tuned_steps": tuned_steps, "submodule_tokens": submodule_tokens,
-            "submodule_layers": submodule_layers, "seed": seed, "margin": margin,
-            "bootstrap_draws": draws, "level": LEVEL,
+            "model": model.name, "test_share": test_share, "splits": splits, "ridge": ridge,
+            "intercept": intercept, "rank": rank, "tuned_steps": tuned_steps,
+            "submodule_tokens": submodule_tokens, "submodule_layers": submodule_layers,
+            "seed": seed, "margin": margin, "bootstrap_draws": draws, "level": LEVEL,
         },
     )  # fmt: skip
 
@@ -315,15 +335,16 @@ def _submodule_verdicts(quality: Quality, margin: float) -> list[dict[str, Any]]
 
 
 def _check(
-    model: ResidualModel, ridge: float, rank: int, tuned_steps: int, submodule_tokens: int,
-    submodule_layers: int, margin: float,
+    model: ResidualModel, ridge: float, rank: int, splits: int, tuned_steps: int,
+    submodule_tokens: int, submodule_layers: int, margin: float,
 ) -> None:  # fmt: skip
     """Everything cheap is refused before a forward pass is paid for."""
     if model.n_layers < 2:
         raise InputError(f"{model.name} has one block: there is no earlier layer to read.")
     check_ridge(ridge)
     check_rank(rank, model.d_model)
-    least = {"tuned_steps": (tuned_steps, 0), "submodule_tokens": (submodule_tokens, 0),
+    least = {"splits": (splits, 1), "tuned_steps": (tuned_steps, 0),
+             "submodule_tokens": (submodule_tokens, 0),
              "submodule_layers": (submodule_layers, 1)}  # fmt: skip
     for name, (value, low) in least.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < low:

@@ -42,6 +42,7 @@ def to_dict(report: "ShortcutReport") -> dict[str, Any]:
         },
         "submodules": _submodules(report.submodules),
         "verdicts": [dict(one) for one in report.verdicts],
+        "by_split": [[dict(one) for one in every] for every in report.by_split],
         "settings": dict(report.settings),
         "notes": list(report.notes),
     }

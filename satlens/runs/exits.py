@@ -7,7 +7,7 @@ import numpy as np
 
 from satlens import exits
 from satlens.errors import InputError
-from satlens.lenses.documents import split_documents
+from satlens.lenses.documents import split_several
 from satlens.models import Batches, ResidualModel
 from satlens.probes import StageProbe, StageSampler, final_features
 from satlens.report.exits import figures as exits_figures
@@ -48,12 +48,15 @@ def run_exits(
     out = Path(out)
     begun = begin(settings, out, model, overwrite)
     model, said, reading = begun.model, begun.said, begun.reading
-    held_out, training = split_documents(reading.batches, settings.test_share, settings.seed)
+    (held_out, training), *others = split_several(
+        reading.batches, settings.test_share, settings.seed, settings.splits
+    )
     seconds: dict[str, float] = {}
     with output_folder(out, settings, overwrite, said) as folder:
         with timed("exits", seconds):
             report = exits.report(
-                model, training, held_out, fit_stage=StageFitter(settings),
+                model, training, held_out, more_splits=[(fitted, judged) for judged, fitted in others],
+                fit_stage=StageFitter(settings),
                 points=settings.points, epsilons=settings.epsilons, delta=settings.delta,
                 tokens=settings.fit_tokens, untrained_seeds=settings.untrained_seeds,
                 seed=settings.seed, progress=progress,

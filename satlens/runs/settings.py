@@ -14,6 +14,7 @@ from satlens.errors import InputError
 from satlens.exits.agreement import TOKENS
 from satlens.exits.study.report import EPSILONS
 from satlens.exits.sweep import POINTS
+from satlens.lenses.summary import SPLITS
 from satlens.models.protocol import READS
 from satlens.nulls.draws import NULL_DRAWS
 from satlens.patching.patch import LIMIT
@@ -201,6 +202,7 @@ class ShortcutSettings(AnyKindSettings):
 
     Attributes:
         test_share: share of the documents that nothing is fitted on.
+        splits: of the documents, whose verdicts must agree; everything else is of the first.
         ridge, intercept: of every fitted map.
         rank: of the maps of low rank; None: an eighth of the width.
         tuned_steps: training steps of the tuned lens; 0: none is trained.
@@ -210,10 +212,11 @@ class ShortcutSettings(AnyKindSettings):
 
     verb: ClassVar[str] = "shortcut"
     least: ClassVar[dict[str, int]] = {
-        "tuned_steps": 0, "submodule_tokens": 0, "submodule_layers": 1,
+        "splits": 1, "tuned_steps": 0, "submodule_tokens": 0, "submodule_layers": 1,
     }  # fmt: skip
 
     test_share: float = 0.3
+    splits: int = SPLITS
     ridge: float = 0.0
     intercept: bool = False
     rank: int | None = None
@@ -229,6 +232,7 @@ class ExitsSettings(RunSettings):
     Attributes:
         stages: stages that the probe tells apart; per_cell, min_states: of its states, as in a probe.
         test_share: share of the documents that nothing is fitted on.
+        splits: of the documents, whose verdicts must agree; everything else is of the first.
         points: thresholds of each policy.
         fit_tokens: training tokens of the exit classifiers and of the thresholds, at most.
         epsilons, delta: of calibrated thresholds.
@@ -239,13 +243,15 @@ class ExitsSettings(RunSettings):
     takes: ClassVar[tuple[str, ...]] = ("text", "pairs")
     why: ClassVar[str] = "what a position saves by leaving early is counted in decoders of text"
     least: ClassVar[dict[str, int]] = {
-        "stages": 2, "per_cell": 1, "min_states": 1, "points": 2, "fit_tokens": 1, "untrained_seeds": 0,
+        "stages": 2, "per_cell": 1, "min_states": 1, "splits": 1, "points": 2, "fit_tokens": 1,
+        "untrained_seeds": 0,
     }  # fmt: skip
 
     stages: int = 2
     per_cell: int = PER_CELL
     min_states: int = MIN_STATES
     test_share: float = 0.5
+    splits: int = SPLITS
     points: int = POINTS
     fit_tokens: int = TOKENS
     epsilons: tuple[float, ...] = EPSILONS

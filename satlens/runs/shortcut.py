@@ -58,8 +58,9 @@ def run_shortcut(
     with output_folder(out, settings, overwrite, said) as folder:
         with timed("lenses", seconds):
             report = lenses.report(
-                model, reading.batches, test_share=settings.test_share, ridge=settings.ridge,
-                intercept=settings.intercept, rank=settings.rank, tuned_steps=settings.tuned_steps,
+                model, reading.batches, test_share=settings.test_share, splits=settings.splits,
+                ridge=settings.ridge, intercept=settings.intercept, rank=settings.rank,
+                tuned_steps=settings.tuned_steps,
                 submodule_tokens=settings.submodule_tokens, submodule_layers=settings.submodule_layers,
                 seed=settings.seed, progress=progress,
             )  # fmt: skip

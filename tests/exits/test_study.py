@@ -10,6 +10,7 @@ from satlens.exits.frontier import compare
 from satlens.exits.study.judging import COIN, DECAYING, LOGIT, SHORTCUT, STAGE, Study, judge
 from satlens.exits.study.report import mean_length
 from satlens.probes import StageProbe
+from satlens.verdicts import agreed
 from tests.exits.planted import planted
 from tests.exits.toys import unit_costs
 from tests.patching.toys import documents as toy_documents
@@ -202,6 +203,25 @@ class TestReport:
         assert any(note.startswith("No linear shortcut: ") for note in made.notes)
         assert any("takes two held-out documents" in note for note in made.notes)
         assert made.calibrations == [] and "shortcut" not in made.studies
+
+
+class TestSplits:
+    def test_each_is_judged_as_if_it_were_alone_and_together_they_decide(self, model):
+        how = dict(points=3, tokens=400, untrained_seeds=0, draws=50, cost=unit_costs(10))
+        pairs = [(toy_documents(8, seed=i), toy_documents(10, seed=10 + i)) for i in (0, 1)]
+        alone = [report(model, *pair, **how) for pair in pairs]
+        both = report(model, *pairs[0], more_splits=[pairs[1]], **how)
+        assert list(both.by_split) == [list(one.verdicts) for one in alone]
+        assert both.verdicts == [
+            agreed(same, "splits of the documents") for same in zip(*both.by_split, strict=True)
+        ]
+        assert both.read == alone[0].read and both.settings["splits"] == 2
+        found = by_id(both.verdicts)["shortcut_saves_layers"]
+        assert "of 2 splits of the documents" in found["why"].lower()
+
+    def test_no_document_is_on_both_sides_of_another_split(self, model):
+        with pytest.raises(InputError, match="held-out documents are among the training"):
+            report(model, [[1, 2]], [[4]], more_splits=[([[4]], [[4], [1, 2]])])
 
 
 def test_an_untrained_model_is_fitted_anew():

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,7 @@ from satlens.errors import InputError
 from satlens.lenses import report
 from satlens.lenses.summary import LENSES, runs_of
 from satlens.report.validate import plain
+from satlens.verdicts import agreed
 from tests.builders import random_hf, random_ids
 from tests.lenses.toys import linear_model
 
@@ -65,15 +67,15 @@ def test_no_document_is_fitted_on_and_measured(found):
 
 
 def test_the_verdicts_are_those_of_the_numbers(found):
-    ids = [one["id"] for one in found.verdicts]
-    assert ids == [
+    first = found.by_split[0]
+    assert [one["id"] for one in found.verdicts] == [one["id"] for one in first] == [
         "shortcut_early", "shortcut_middle", "shortcut_late", "shortcut_as_published",
         "shortcut_explains_more", "attention_tolerates_best", "attention_map_beyond_mean",
     ]  # fmt: skip
-    published = found.verdicts[3]
+    published = first[3]
     value = found.test.difference("shortcut", "identity", "precision@1", found.test.layers)[0]
     assert published["effect"] == {"name": "precision@1 above the identity", **value.to_dict()}
-    late = found.verdicts[2]
+    late = first[2]
     gains = [
         found.test.difference("shortcut", name, "precision@1", found.runs["late"])[0].value
         for name in ("identity", "shift")
@@ -83,7 +85,7 @@ def test_the_verdicts_are_those_of_the_numbers(found):
 
 
 def test_the_weakest_run_and_control_decide_what_a_map_explains(found):
-    one = found.verdicts[4]
+    one = found.by_split[0][4]
     every = {
         (control, name): found.test.difference("shortcut", control, "r2", layers)[0]
         for control in ("identity", "shift")
@@ -94,6 +96,27 @@ def test_the_weakest_run_and_control_decide_what_a_map_explains(found):
         "name": f"r2 above the {control}, {name} layers", **every[control, name].to_dict(),
     }  # fmt: skip
     assert one["p"] == max(gain.p for gain in every.values())
+
+
+def test_the_verdicts_are_what_every_split_says(found):
+    assert found.settings["splits"] == len(found.by_split) == 3
+    for one, same in zip(found.verdicts, zip(*found.by_split, strict=True), strict=True):
+        assert one == agreed(same, "splits of the documents")
+    spans = {
+        tuple(one["effect"]["ci"]) for one in (every[0] for every in found.by_split)
+    }  # of other documents each, fitted anew
+    assert len(spans) == 3
+
+
+def test_another_split_is_judged_as_if_it_were_the_first():
+    model = satlens.wrap(random_hf("llama", layers=4, d=16, vocab=40))
+    docs = random_ids(40, [30] * 20)
+    how = dict(tuned_steps=0, submodule_tokens=100, draws=50)
+    found = report(model, docs, splits=2, **how)
+    seed = int(np.random.SeedSequence(0).generate_state(1)[0])
+    alone = report(model, docs, splits=1, seed=seed, **how)
+    for one, other in zip(found.by_split[1], alone.verdicts, strict=True):
+        assert one["effect"]["value"] == pytest.approx(other["effect"]["value"])
 
 
 def verdicts(found):

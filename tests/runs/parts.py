@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
+
 import satlens
 from satlens.runs import (
     DepthSettings,
@@ -34,12 +36,13 @@ PATCH = dict(
 )  # fmt: skip
 SHORTCUT = dict(
     max_tokens=600, k=3, rank=4, tuned_steps=2, submodule_tokens=60, submodule_layers=2, test_share=0.4,
+    splits=2,
 )  # fmt: skip
 EXITS = dict(
     max_tokens=600, points=3, fit_tokens=200, min_states=5, per_cell=30, epsilons=(0.5,), delta=0.5,
-    untrained_seeds=0,
+    untrained_seeds=0, splits=2,
 )  # fmt: skip
-ROUTE = dict(max_tokens=600, steps=2, penalties=(0.3,), draws=1)
+ROUTE = dict(max_tokens=600, steps=2, penalties=(0.3,), train_seeds=2, draws=1)
 DEPTH = dict(max_tokens=600, draws=2)
 DYNAMICS = dict(max_tokens=600, draws=2, null_tokens=200)
 RERANK = dict(max_tokens=600, folds=2, draws=1, null_tokens=100, shuffles=19)
@@ -146,6 +149,7 @@ def direct_route(model, texts):
         penalties=own.penalties,
         steps=own.steps,
         lr=own.lr,
+        train_seeds=own.train_seeds,
         draws=own.draws,
     )
 
@@ -153,9 +157,10 @@ def direct_route(model, texts):
 def direct_exits(model, texts):
     """Documents dealt by hand, and the probe fitted on one part of them."""
     own = asked("exits", "", "")
-    held_out, training = satlens.lenses.split_documents(
-        model.batches(texts, 8), own.test_share, own.seed
-    )
+    batches = model.batches(texts, 8)
+    held_out, training = satlens.lenses.split_documents(batches, own.test_share, own.seed)
+    seed = int(np.random.SeedSequence(own.seed).generate_state(1)[0])
+    other = satlens.lenses.split_documents(batches, own.test_share, seed)
 
     def fit_stage(model, batches):
         sampler = satlens.probes.StageSampler(per_cell=own.per_cell, seed=own.seed)
@@ -167,6 +172,7 @@ def direct_exits(model, texts):
         return satlens.exits.StageExit(probe, first=int(found.layer.min()))
 
     return satlens.exits.report(
-        model, training, held_out, fit_stage=fit_stage, points=own.points, epsilons=own.epsilons,
-        delta=own.delta, tokens=own.fit_tokens, untrained_seeds=own.untrained_seeds, seed=own.seed,
+        model, training, held_out, more_splits=[other[::-1]], fit_stage=fit_stage, points=own.points,
+        epsilons=own.epsilons, delta=own.delta, tokens=own.fit_tokens, untrained_seeds=own.untrained_seeds,
+        seed=own.seed,
     )  # fmt: skip

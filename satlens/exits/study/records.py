@@ -34,6 +34,7 @@ def to_dict(report: "ExitReport") -> dict[str, Any]:
         "shift": _shift(report, how),
         "calibration": [_calibration(one, report.tested, how) for one in report.calibrations],
         "verdicts": [dict(one) for one in report.verdicts],
+        "by_split": [[dict(one) for one in every] for every in report.by_split],
         "notes": list(report.notes),
         "settings": dict(report.settings),
     }

@@ -3,7 +3,8 @@
     training    thresholds of the sweep, exit classifiers, stage probe, linear shortcut
     held out    frontiers and verdicts; half of it chooses calibrated thresholds, the other half tests them
 
-The verdicts are those of `satlens.exits.study.judging`.
+The verdicts are those of `satlens.exits.study.judging`. One split of the documents is one draw, which no
+interval knows of: with more of them, what they do not agree on cannot be told.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ from satlens.exits.sweep import POINTS, sweep
 from satlens.lenses import Lens, LogitLens, ShortcutFitter
 from satlens.lenses.documents import check_apart
 from satlens.models import Batches, ResidualModel, untrained, wrap
+from satlens.verdicts import agreed
 
 DRAWS = 1000
 EPSILONS = (0.05, 0.1, 0.2)
@@ -61,7 +63,8 @@ class ExitReport:
         calibrations: thresholds of the policies with the logit lens, for each epsilon.
         tested: the held-out documents that chose no calibrated threshold.
         read: documents and tokens of the training and the held-out part.
-        verdicts: those of the module. notes: what a reader of the numbers must know.
+        verdicts: those of the module. by_split: the same of each split, where there are several.
+        notes: what a reader of the numbers must know.
     """
 
     studies: Mapping[str, Study]
@@ -70,12 +73,13 @@ class ExitReport:
     shift: Evaluation | None
     read: Mapping[str, Mapping[str, int]]
     verdicts: Sequence[Mapping[str, Any]]
+    by_split: Sequence[Sequence[Mapping[str, Any]]]
     notes: Sequence[str]
     settings: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: keys "split", "cost", "studies", "shift", "calibration",
-        "verdicts", "notes", "settings".
+        "verdicts", "by_split", "notes", "settings".
         """
         from satlens.exits.study.records import to_dict
 
@@ -98,6 +102,7 @@ def report(
     training: Any,
     held_out: Any,
     *,
+    more_splits: Sequence[tuple[Any, Any]] = (),
     fit_stage: FitStage | None = None,
     points: int = POINTS,
     epsilons: Sequence[float] = EPSILONS,
@@ -116,6 +121,8 @@ def report(
     Args:
         model, batch_size, progress: as in `satlens.detect`.
         training, held_out: inputs, or `Batches`, that share no document.
+        more_splits: more pairs of training and held-out inputs, for the verdicts alone. What not every split
+            says cannot be told.
         fit_stage: makes a `StageExit` from a model and training `Batches`; without it there is no
             verdict on it.
         points: thresholds of each policy.
@@ -140,17 +147,14 @@ def report(
     """
     _check(points, epsilons, delta, tokens, untrained_seeds, draws, margin)
     model = wrap(model)
-    training, held_out = (
-        part if isinstance(part, Batches) else model.batches(part, batch_size)
-        for part in (training, held_out)
+    (training, held_out), *others = (
+        _apart(model, *pair, batch_size) for pair in ((training, held_out), *more_splits)
     )
-    check_apart(training, held_out)
     settings = {"points": points, "epsilons": list(epsilons), "delta": delta, "tokens": tokens,
                 "untrained_seeds": untrained_seeds, "seed": seed, "draws": draws, "margin": margin,
-                "mean_length": mean_length(training)}  # fmt: skip
+                "splits": 1 + len(others), "mean_length": mean_length(training)}  # fmt: skip
     maker = _Maker(training, held_out, settings, fit_stage, cost, progress)
-    maker.study(LOGIT, model, LogitLens(model))
-    maker.shortcut(model)
+    maker.both_lenses(model)
     if untrained_seeds:
         maker.untrained(model)
     first = maker.studies[LOGIT].evaluation
@@ -160,10 +164,30 @@ def report(
         name: {"documents": part.n_documents, "tokens": part.n_tokens}
         for name, part in (("training", training), ("held_out", held_out))
     }
-    verdicts = judge(maker.studies, maker.shifted, margin)
+    by_split = [judge(maker.studies, maker.shifted, margin)]
+    for number, parts in enumerate(others, start=2):
+        own = settings | {"mean_length": mean_length(parts[0])}
+        other = _Maker(*parts, own, fit_stage, cost, progress)
+        other.both_lenses(model)
+        notes += [f"Split {number}: {note}" for note in other.notes]
+        by_split.append(judge(other.studies, other.shifted, margin))
     return ExitReport(
-        maker.studies, calibrations, tested, maker.shifted, read, verdicts, notes, settings
+        maker.studies, calibrations, tested, maker.shifted, read,
+        [agreed(same, "splits of the documents") for same in zip(*by_split, strict=True)],
+        by_split, notes, settings,
+    )  # fmt: skip
+
+
+def _apart(
+    model: ResidualModel, training: Any, held_out: Any, batch_size: int
+) -> tuple[Batches, Batches]:
+    """Both as batches that share no document."""
+    first, second = (
+        part if isinstance(part, Batches) else model.batches(part, batch_size)
+        for part in (training, held_out)
     )
+    check_apart(first, second)
+    return first, second
 
 
 def mean_length(batches: Batches) -> float:
@@ -189,6 +213,11 @@ class _Maker:
         self.notes: list[str] = []
         self.stage: StageExit | None = None
         self.shifted: Evaluation | None = None
+
+    def both_lenses(self, model: ResidualModel) -> None:
+        """All policies with the logit lens, and with linear shortcuts: what the verdicts are of."""
+        self.study(LOGIT, model, LogitLens(model))
+        self.shortcut(model)
 
     def study(self, name: str, model: ResidualModel, lens: Lens) -> None:
         """All policies with one lens."""
