@@ -5,11 +5,9 @@ from typing import Any
 
 from satlens.report.depth import figures as depth_figures
 from satlens.report.depth.tables import summary
-from satlens.report.validate import plain, write_results
-from satlens.runs.begin import begin
-from satlens.runs.folder import PAGE, RESULTS, output_folder
-from satlens.runs.results import assemble, save_figures, timed
+from satlens.runs.begin import Begun
 from satlens.runs.settings import DepthSettings
+from satlens.runs.verb import Answer, ask_and_write
 from satlens.theory.depth import report
 
 
@@ -38,16 +36,12 @@ def run_depth(
 
         print(run_depth(DepthSettings("tiny"), "runs/tiny"))
     """
-    out = Path(out)
-    begun = begin(settings, out, model, overwrite)
-    seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite, begun.said) as folder:
-        with timed("depth", seconds):
-            found = report(
-                begun.model, begun.reading.batches, k=settings.k, draws=settings.draws,
-                untrained_seeds=settings.untrained_seeds, seed=settings.seed, progress=progress,
-            )  # fmt: skip
-        results = plain(assemble(settings, begun.said, begun.reading, seconds, found.to_dict()))
-        write_results(results, folder / RESULTS)
-        save_figures(depth_figures.save_figures, results, folder)
-    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+    def ask(begun: Begun) -> Answer:
+        found = report(
+            begun.model, begun.reading.batches, k=settings.k, draws=settings.draws,
+            untrained_seeds=settings.untrained_seeds, seed=settings.seed, progress=progress,
+        )  # fmt: skip
+        return Answer(found.to_dict())
+
+    return ask_and_write(settings, out, model, overwrite, ask, depth_figures.save_figures, summary)

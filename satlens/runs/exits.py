@@ -12,11 +12,9 @@ from satlens.models import Batches, ResidualModel
 from satlens.probes import StageProbe, StageSampler, final_features
 from satlens.report.exits import figures as exits_figures
 from satlens.report.exits.tables import summary
-from satlens.report.validate import plain, write_results
-from satlens.runs.begin import begin
-from satlens.runs.folder import PAGE, RESULTS, output_folder
-from satlens.runs.results import assemble, save_figures, timed
+from satlens.runs.begin import Begun
 from satlens.runs.settings import ExitsSettings
+from satlens.runs.verb import Answer, ask_and_write
 from satlens.saturation.detect import stream
 
 
@@ -45,27 +43,24 @@ def run_exits(
 
         print(run_exits(ExitsSettings("tiny"), "runs/tiny"))
     """
-    out = Path(out)
-    begun = begin(settings, out, model, overwrite)
-    model, said, reading = begun.model, begun.said, begun.reading
-    (held_out, training), *others = split_several(
-        reading.batches, settings.test_share, settings.seed, settings.splits
-    )
-    seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite, said) as folder:
-        with timed("exits", seconds):
-            report = exits.report(
-                model, training, held_out, more_splits=[(fitted, judged) for judged, fitted in others],
-                fit_stage=StageFitter(settings),
-                points=settings.points, epsilons=settings.epsilons, delta=settings.delta,
-                tokens=settings.fit_tokens, untrained_seeds=settings.untrained_seeds,
-                seed=settings.seed, progress=progress,
-            )  # fmt: skip
-        results = plain(assemble(settings, said, reading, seconds, report.to_dict()))
-        write_results(results, folder / RESULTS)
-        report.to_frame().to_parquet(folder / "policies.parquet", index=False)
-        save_figures(exits_figures.save_figures, results, folder)
-    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+    def ask(begun: Begun) -> Answer:
+        (held_out, training), *others = split_several(
+            begun.reading.batches, settings.test_share, settings.seed, settings.splits
+        )
+        report = exits.report(
+            begun.model, training, held_out, more_splits=[(fitted, judged) for judged, fitted in others],
+            fit_stage=StageFitter(settings),
+            points=settings.points, epsilons=settings.epsilons, delta=settings.delta,
+            tokens=settings.fit_tokens, untrained_seeds=settings.untrained_seeds,
+            seed=settings.seed, progress=progress,
+        )  # fmt: skip
+        return Answer(
+            report.to_dict(),
+            lambda folder: report.to_frame().to_parquet(folder / "policies.parquet", index=False),
+        )
+
+    return ask_and_write(settings, out, model, overwrite, ask, exits_figures.save_figures, summary)
 
 
 class StageFitter:

@@ -6,11 +6,9 @@ from typing import Any
 from satlens import patching
 from satlens.report.patch import figures as patch_figures
 from satlens.report.patch.tables import summary
-from satlens.report.validate import plain, write_results
-from satlens.runs.begin import begin
-from satlens.runs.folder import PAGE, RESULTS, output_folder
-from satlens.runs.results import assemble, save_figures, timed
+from satlens.runs.begin import Begun
 from satlens.runs.settings import PatchSettings
+from satlens.runs.verb import Answer, ask_and_write
 
 
 def run_patch(
@@ -38,19 +36,16 @@ def run_patch(
 
         print(run_patch(PatchSettings("tiny"), "runs/tiny"))
     """
-    out = Path(out)
-    begun = begin(settings, out, model, overwrite)
-    model, said, reading = begun.model, begun.said, begun.reading
-    seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite, said) as folder:
-        with timed("patch", seconds):
-            report = patching.report(
-                model, reading.batches, k=settings.k, offsets=settings.offsets, gap=settings.gap,
-                across=settings.across, pairs=settings.pairs, stage=settings.stage,
-                alphas=settings.alphas, steered=settings.steered, seed=settings.seed, progress=progress,
-            )  # fmt: skip
-        results = plain(assemble(settings, said, reading, seconds, report.to_dict()))
-        write_results(results, folder / RESULTS)
-        report.to_frame().to_parquet(folder / "effects.parquet", index=False)
-        save_figures(patch_figures.save_figures, results, folder)
-    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+    def ask(begun: Begun) -> Answer:
+        report = patching.report(
+            begun.model, begun.reading.batches, k=settings.k, offsets=settings.offsets, gap=settings.gap,
+            across=settings.across, pairs=settings.pairs, stage=settings.stage,
+            alphas=settings.alphas, steered=settings.steered, seed=settings.seed, progress=progress,
+        )  # fmt: skip
+        return Answer(
+            report.to_dict(),
+            lambda folder: report.to_frame().to_parquet(folder / "effects.parquet", index=False),
+        )
+
+    return ask_and_write(settings, out, model, overwrite, ask, patch_figures.save_figures, summary)

@@ -6,11 +6,9 @@ from typing import Any
 from satlens import probes
 from satlens.report.probe import figures as probe_figures
 from satlens.report.probe.tables import summary
-from satlens.report.validate import plain, write_results
-from satlens.runs.begin import begin
-from satlens.runs.folder import PAGE, RESULTS, output_folder
-from satlens.runs.results import assemble, save_figures, timed
+from satlens.runs.begin import Begun
 from satlens.runs.settings import ProbeSettings
+from satlens.runs.verb import Answer, ask_and_write
 
 
 def run_probe(
@@ -39,21 +37,16 @@ def run_probe(
 
         print(run_probe(ProbeSettings("tiny"), "runs/tiny"))
     """
-    out = Path(out)
-    begun = begin(settings, out, model, overwrite)
-    model, said, reading = begun.model, begun.said, begun.reading
-    seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite, said) as folder:
-        with timed("probe", seconds):
-            report = probes.report(
-                model, reading.batches, k=settings.k, stages=settings.stages, per_cell=settings.per_cell,
-                min_states=settings.min_states, folds=settings.folds, draws=settings.draws,
-                untrained_seeds=settings.untrained_seeds, out_of_order=settings.out_of_order,
-                ties=settings.ties, censored=settings.censored, batch_size=settings.batch_size,
-                seed=settings.seed, progress=progress,
-            )  # fmt: skip
-        results = plain(assemble(settings, said, reading, seconds, report.to_dict()))
-        write_results(results, folder / RESULTS)
-        report.probe.save(folder / "probe")
-        save_figures(probe_figures.save_figures, results, folder)
-    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+    def ask(begun: Begun) -> Answer:
+        report = probes.report(
+            begun.model, begun.reading.batches, k=settings.k, stages=settings.stages,
+            per_cell=settings.per_cell, min_states=settings.min_states, folds=settings.folds,
+            draws=settings.draws,
+            untrained_seeds=settings.untrained_seeds, out_of_order=settings.out_of_order,
+            ties=settings.ties, censored=settings.censored, batch_size=settings.batch_size,
+            seed=settings.seed, progress=progress,
+        )  # fmt: skip
+        return Answer(report.to_dict(), lambda folder: report.probe.save(folder / "probe"))
+
+    return ask_and_write(settings, out, model, overwrite, ask, probe_figures.save_figures, summary)

@@ -6,11 +6,9 @@ from typing import Any
 from satlens import reranking
 from satlens.report.rerank import figures as rerank_figures
 from satlens.report.rerank.tables import summary
-from satlens.report.validate import plain, write_results
-from satlens.runs.begin import begin
-from satlens.runs.folder import PAGE, RESULTS, output_folder
-from satlens.runs.results import assemble, save_figures, timed
+from satlens.runs.begin import Begun
 from satlens.runs.settings import RerankSettings
+from satlens.runs.verb import Answer, ask_and_write
 
 
 def run_rerank(
@@ -39,21 +37,19 @@ def run_rerank(
 
         print(run_rerank(RerankSettings("tiny"), "runs/tiny"))
     """
-    out = Path(out)
-    begun = begin(settings, out, model, overwrite)
-    model, said, reading = begun.model, begun.said, begun.reading
-    seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite, said) as folder:
-        with timed("rerank", seconds):
-            report = reranking.report(
-                model, reading.batches, k=settings.k, gap=settings.gap, folds=settings.folds,
-                draws=settings.draws, null_tokens=settings.null_tokens,
-                untrained_seeds=settings.untrained_seeds, shuffles=settings.shuffles, C=settings.C,
-                seed=settings.seed, progress=progress,
-            )  # fmt: skip
-        results = plain(assemble(settings, said, reading, seconds, report.to_dict()))
-        write_results(results, folder / RESULTS)
-        report.reranked.reranker.save(folder / "reranker")
-        report.tokens.to_frame().to_parquet(folder / "tokens.parquet", index=False)
-        save_figures(rerank_figures.save_figures, results, folder)
-    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+    def ask(begun: Begun) -> Answer:
+        report = reranking.report(
+            begun.model, begun.reading.batches, k=settings.k, gap=settings.gap, folds=settings.folds,
+            draws=settings.draws, null_tokens=settings.null_tokens,
+            untrained_seeds=settings.untrained_seeds, shuffles=settings.shuffles, C=settings.C,
+            seed=settings.seed, progress=progress,
+        )  # fmt: skip
+
+        def save(folder: Path) -> None:
+            report.reranked.reranker.save(folder / "reranker")
+            report.tokens.to_frame().to_parquet(folder / "tokens.parquet", index=False)
+
+        return Answer(report.to_dict(), save)
+
+    return ask_and_write(settings, out, model, overwrite, ask, rerank_figures.save_figures, summary)

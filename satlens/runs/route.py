@@ -6,12 +6,10 @@ from typing import Any
 from satlens.lenses.documents import split_documents
 from satlens.report.route import figures as route_figures
 from satlens.report.route.tables import summary
-from satlens.report.validate import plain, write_results
 from satlens.routing.study import report
-from satlens.runs.begin import begin
-from satlens.runs.folder import PAGE, RESULTS, output_folder
-from satlens.runs.results import assemble, save_figures, timed
+from satlens.runs.begin import Begun
 from satlens.runs.settings import RouteSettings
+from satlens.runs.verb import Answer, ask_and_write
 
 
 def run_route(
@@ -40,19 +38,16 @@ def run_route(
 
         print(run_route(RouteSettings("tiny"), "runs/tiny"))
     """
-    out = Path(out)
-    begun = begin(settings, out, model, overwrite)
-    held_out, training = split_documents(begun.reading.batches, settings.test_share, settings.seed)
-    seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite, begun.said) as folder:
-        with timed("route", seconds):
-            found = report(
-                begun.model, training, held_out, penalties=settings.penalties, steps=settings.steps,
-                lr=settings.lr, rank=settings.k, train_seeds=settings.train_seeds, draws=settings.draws,
-                seed=settings.seed, progress=progress,
-            )  # fmt: skip
-        results = plain(assemble(settings, begun.said, begun.reading, seconds, found.to_dict()))
-        write_results(results, folder / RESULTS)
-        found.runs[0].gates.save(folder / "gates")
-        save_figures(route_figures.save_figures, results, folder)
-    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+
+    def ask(begun: Begun) -> Answer:
+        held_out, training = split_documents(
+            begun.reading.batches, settings.test_share, settings.seed
+        )
+        found = report(
+            begun.model, training, held_out, penalties=settings.penalties, steps=settings.steps,
+            lr=settings.lr, rank=settings.k, train_seeds=settings.train_seeds, draws=settings.draws,
+            seed=settings.seed, progress=progress,
+        )  # fmt: skip
+        return Answer(found.to_dict(), lambda folder: found.runs[0].gates.save(folder / "gates"))
+
+    return ask_and_write(settings, out, model, overwrite, ask, route_figures.save_figures, summary)

@@ -10,12 +10,10 @@ from satlens import lenses
 from satlens.models import Batches, ResidualModel
 from satlens.report.shortcut import figures as shortcut_figures
 from satlens.report.shortcut.tables import summary
-from satlens.report.validate import plain, write_results
 from satlens.resampling import DRAWS, bootstrap, by_document
-from satlens.runs.begin import begin
-from satlens.runs.folder import PAGE, RESULTS, output_folder
-from satlens.runs.results import assemble, save_figures, timed
+from satlens.runs.begin import Begun
 from satlens.runs.settings import ShortcutSettings
+from satlens.runs.verb import Answer, ask_and_write
 from satlens.saturation.detect import stream
 from satlens.saturation.events import SaturationEvents
 from satlens.saturation.ranking import check_k
@@ -50,32 +48,31 @@ def run_shortcut(
 
         print(run_shortcut(ShortcutSettings("tiny"), "runs/tiny"))
     """
-    out = Path(out)
-    begun = begin(settings, out, model, overwrite)
-    model, said, reading = begun.model, begun.said, begun.reading
-    check_k(settings.k, model.n_outputs)
-    seconds: dict[str, float] = {}
-    with output_folder(out, settings, overwrite, said) as folder:
-        with timed("lenses", seconds):
-            report = lenses.report(
-                model, reading.batches, test_share=settings.test_share, splits=settings.splits,
-                ridge=settings.ridge, intercept=settings.intercept, rank=settings.rank,
-                tuned_steps=settings.tuned_steps,
-                submodule_tokens=settings.submodule_tokens, submodule_layers=settings.submodule_layers,
-                seed=settings.seed, progress=progress,
-            )  # fmt: skip
+
+    def ask(begun: Begun) -> Answer:
+        check_k(settings.k, begun.model.n_outputs)
+        report = lenses.report(
+            begun.model, begun.reading.batches, test_share=settings.test_share, splits=settings.splits,
+            ridge=settings.ridge, intercept=settings.intercept, rank=settings.rank,
+            tuned_steps=settings.tuned_steps,
+            submodule_tokens=settings.submodule_tokens, submodule_layers=settings.submodule_layers,
+            seed=settings.seed, progress=progress,
+        )  # fmt: skip
         found = report.to_dict()
-        with timed("saturation", seconds):
-            found["saturation"] = saturation(
-                model, report.parts["test"], report.lenses, settings.k, settings.seed
-            )
-        results = plain(assemble(settings, said, reading, seconds, found))
-        write_results(results, folder / RESULTS)
-        report.shortcut.save(folder / "shortcut")
-        if report.tuned is not None:
-            report.tuned.save(folder / "tuned")
-        save_figures(shortcut_figures.save_figures, results, folder)
-    return f"{summary(results)}\n\nThe page: {out / PAGE}"
+        found["saturation"] = saturation(
+            begun.model, report.parts["test"], report.lenses, settings.k, settings.seed
+        )
+
+        def save(folder: Path) -> None:
+            report.shortcut.save(folder / "shortcut")
+            if report.tuned is not None:
+                report.tuned.save(folder / "tuned")
+
+        return Answer(found, save)
+
+    return ask_and_write(
+        settings, out, model, overwrite, ask, shortcut_figures.save_figures, summary
+    )
 
 
 def saturation(
