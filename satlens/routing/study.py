@@ -32,6 +32,7 @@ from satlens.routing.gates import TokenGates
 from satlens.routing.saturation import SkipReport, collect
 from satlens.routing.saturation import report as compared
 from satlens.routing.train import TrainSettings, train_gates
+from satlens.saturation.ranking import check_k
 from satlens.verdicts import AS_PUBLISHED, HOLDS, agreed, judged
 
 PENALTIES = (0.3, 0.1, 1.0)
@@ -143,7 +144,8 @@ def report(
         ['router_beats_chance', 'router_beats_early_exit']
     """
     model = wrap(model)
-    _check(model, penalties, steps, train_seeds)
+    _check(model, penalties, steps, train_seeds, draws)
+    check_k(rank, model.n_outputs)  # now, not after the trainings
     parts = [
         one if isinstance(one, Batches) else model.batches(one, batch_size)
         for one in (training, held_out)
@@ -258,17 +260,20 @@ def kind_of_token(text: str) -> str:
     return "" if any(one.isalnum() for one in inside) else "punctuation"
 
 
-def _check(model: ResidualModel, penalties: Sequence[float], steps: int, train_seeds: int) -> None:
+def _check(
+    model: ResidualModel, penalties: Sequence[float], steps: int, train_seeds: int, draws: int
+) -> None:
+    """Everything cheap is refused before anything is trained."""
     if model.reads != "text" or not model.causal:
         raise ModelError(
             f"{model.name} does not predict the next token of a text, which is what gates are "
             "trained on. Pass a causal language model, or put gates on it by hand "
             "(TokenGates.attached)."
         )
-    if not penalties or train_seeds < 1 or steps < 1:
+    if not penalties or train_seeds < 1 or steps < 1 or draws < 1:
         raise InputError(
-            f"Give a penalty or more, and 1 or more steps and train_seeds; got penalties "
-            f"{list(penalties)}, steps={steps}, train_seeds={train_seeds}."
+            f"Give a penalty or more, and 1 or more steps, train_seeds and draws; got penalties "
+            f"{list(penalties)}, steps={steps}, train_seeds={train_seeds}, draws={draws}."
         )
 
 

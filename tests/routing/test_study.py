@@ -133,10 +133,21 @@ def test_what_is_refused(host):
         report(host, TRAINING, HELD_OUT, penalties=())
     with pytest.raises(InputError, match="steps=0"):
         report(host, TRAINING, HELD_OUT, steps=0)
-    with pytest.raises(InputError, match="k|rank"):
-        report(host, TRAINING, HELD_OUT, steps=1, rank=51)
+    with pytest.raises(InputError, match="draws=0"):
+        report(host, TRAINING, HELD_OUT, draws=0)
     with pytest.raises(InputError, match="2 of the 5 held-out documents are among the training"):
         report(host, TRAINING, [*HELD_OUT, *TRAINING[:2]], steps=1)
     with pytest.raises(ModelError, match="does not predict the next token of a text"):
         report(random_other_hf("bert"), TRAINING, HELD_OUT)
     assert np.isfinite(sum(float(p.detach().abs().sum()) for p in host.parameters()))
+
+
+def test_a_rank_that_the_model_has_not_is_refused_before_anything_is_trained(host):
+    model, passes = wrap(host), []
+    handle = host.register_forward_pre_hook(lambda *_: passes.append(1))
+    try:
+        with pytest.raises(InputError, match="top k=51"):
+            report(model, TRAINING, HELD_OUT, steps=1, rank=51)
+    finally:
+        handle.remove()
+    assert not passes
