@@ -1,7 +1,7 @@
 """A residual state -> output scores."""
 
 from satlens.lenses.base import Lens, LinearLens, check_model
-from satlens.lenses.documents import split_documents
+from satlens.lenses.documents import split_documents, split_several
 from satlens.lenses.fitter import ShortcutFitter
 from satlens.lenses.linear import LinearMap, LinearShortcut
 from satlens.lenses.logit import LogitLens
@@ -28,5 +28,6 @@ __all__ = [
     "measure",
     "report",
     "split_documents",
+    "split_several",
     "tolerance",
 ]

@@ -16,6 +16,9 @@ from satlens.models import Batches
 CONTENT = ("ids", "source", "pixels", "real")
 """What of a row is hashed first; then every other tensor that it holds (a waveform, features, an item)."""
 
+SPLITS = 3
+"""Splits of the documents whose verdicts must agree."""
+
 
 def documents_of(batches: Any) -> Int[ndarray, " doc"] | None:
     """The numbers of the documents, ascending, where the inputs tell before they are read."""
@@ -64,12 +67,21 @@ def split_documents(
 
 
 def split_several(
-    batches: Batches, share: float, seed: int = DEFAULT_SEED, n: int = 1
+    batches: Batches, share: float, seed: int = DEFAULT_SEED, n: int = SPLITS
 ) -> list[tuple[Batches, Batches]]:
-    """As many splits of the same documents (`split_documents`), the first of them by the seed itself.
+    """``n`` splits of the same documents, each as `split_documents` deals them; the first by the seed itself.
+
+    One split is one draw: what is found on it may hang on which documents it was fitted on.
 
     Raises:
         InputError: as `split_documents`.
+
+    Example:
+        >>> import satlens
+        >>> model = satlens.wrap(satlens.load_model("tiny"))
+        >>> batches = model.batches(["Lily ran.", "Tom sat.", "A dog.", "The sun."], 2)
+        >>> [(first.n_documents, second.n_documents) for first, second in split_several(batches, 0.5, n=3)]
+        [(2, 2), (2, 2), (2, 2)]
     """
     more = np.random.SeedSequence(seed).generate_state(n - 1).tolist()
     return [split_documents(batches, share, one) for one in (seed, *more)]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
-from satlens.lenses.documents import split_several
+from satlens.lenses.documents import SPLITS, split_several
 from satlens.lenses.fitter import ShortcutFitter
 from satlens.lenses.linear import LinearShortcut
 from satlens.lenses.logit import LogitLens
@@ -45,8 +45,6 @@ LENSES = (
     "shuffled",
 )  # fmt: skip
 """In the order of the tables; "tuned" only where one was trained."""
-SPLITS = 3
-"""Splits of the documents whose verdicts must agree."""
 RUNS = ("early", "middle", "late")
 STEP_DOCUMENTS = 2
 """Windows in one training step of the tuned lens."""

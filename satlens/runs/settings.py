@@ -14,7 +14,7 @@ from satlens.errors import InputError
 from satlens.exits.agreement import TOKENS
 from satlens.exits.study.report import EPSILONS
 from satlens.exits.sweep import POINTS
-from satlens.lenses.summary import SPLITS
+from satlens.lenses.documents import SPLITS
 from satlens.models.protocol import READS
 from satlens.nulls.draws import NULL_DRAWS
 from satlens.patching.patch import LIMIT
