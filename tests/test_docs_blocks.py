@@ -1,7 +1,7 @@
 """The code on the pages that speak of "your model" and "your texts" runs, given small ones.
 
-Numbers that ask for minutes are made smaller, and nothing else is changed. Pages whose code needs nothing given are
-in test_docs_code.py; exits, batching and own_module have tests of their own.
+Numbers that ask for minutes are made smaller, and nothing else is changed. Pages whose code needs nothing
+given are in test_docs_code.py; exits, batching and own_module have tests of their own.
 """
 
 import re
