@@ -1,11 +1,9 @@
 """What a run is asked to do: one record a verb, which repeats the run."""
 
 import dataclasses
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 
@@ -26,9 +24,13 @@ from satlens.probes.states import MIN_STATES
 from satlens.reranking.adjusted import SHUFFLES
 from satlens.reranking.collect import NULL_TOKENS
 from satlens.routing.study import PENALTIES, RATE, STEPS, TRAIN_SEEDS
+from satlens.runs.values import fits, fitted, in_words
 from satlens.survey.corpus import BUNDLED, SEPARATOR
 from satlens.theory.depth.summary import NULL_DRAWS as DEPTH_DRAWS
 from satlens.theory.tracking.track import NULL_TOKENS as TRACK_TOKENS
+
+S = TypeVar("S", bound="RunSettings")
+"""In place of `typing.Self`, which tools that check shapes at run time do not know in a method alone."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class RunSettings:
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     @classmethod
-    def read(cls, path: str | Path) -> Self:
+    def read(cls: type[S], path: str | Path) -> S:
         """The settings that a run of this verb wrote.
 
         Raises:
@@ -96,9 +98,11 @@ class RunSettings:
                 f"{', '.join(name for name in wanted if name != 'model')}."
             )
         for name, value in found.items():
-            if not _fits(value, wanted[name]):
-                raise InputError(f"{path}: {name} must be {_say(wanted[name])}, found {value!r}.")
-        return cls(**{name: _fitted(value, wanted[name]) for name, value in found.items()})
+            if not fits(value, wanted[name]):
+                raise InputError(
+                    f"{path}: {name} must be {in_words(wanted[name])}, found {value!r}."
+                )
+        return cls(**{name: fitted(value, wanted[name]) for name, value in found.items()})
 
 
 @dataclass(frozen=True)
@@ -363,42 +367,3 @@ class ClaimsSettings(AnyKindSettings):
     verb: ClassVar[str] = "claims"
 
     only: tuple[str, ...] | None = None
-
-
-def _choices(wanted: Any) -> tuple[Any, ...]:
-    """The types of a union; any other type by itself."""
-    return typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a value of a YAML file is of this type; a whole number is a number, true is none."""
-    for choice in _choices(wanted):
-        if typing.get_origin(choice) is tuple:
-            inner = typing.get_args(choice)[0]
-            if isinstance(value, list) and all(_fits(one, inner) for one in value):
-                return True
-        elif type(value) is choice or (choice is float and type(value) is int):
-            return True
-    return False
-
-
-def _fitted(value: Any, wanted: Any) -> Any:
-    """The value as the record holds it: a tuple for a list."""
-    if not isinstance(value, list):
-        return value
-    inner = next(typing.get_args(c)[0] for c in _choices(wanted) if typing.get_origin(c) is tuple)
-    return tuple(inner(one) for one in value)
-
-
-def _say(wanted: Any) -> str:
-    """A type in words.
-
-    >>> _say(int), _say(int | None), _say(tuple[float, ...])
-    ('int', 'int or null', 'a list of float')
-    """
-    words = [
-        f"a list of {typing.get_args(choice)[0].__name__}" if typing.get_origin(choice) is tuple
-        else "null" if choice is types.NoneType else choice.__name__
-        for choice in _choices(wanted)
-    ]  # fmt: skip
-    return " or ".join(words)
