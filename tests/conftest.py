@@ -37,6 +37,8 @@ NO_HOST = re.compile(
     r"zoo/test_(data|ngrams|tiny|train)|test_structure"
 )
 """Files that use those words and run no model of a host: `without_host` fails a test of them that does."""
+ONE_HOST = re.compile(r"claims/(?!test_order)|test_benchmark")
+"""Files about more than events, which are the same beside both versions (models/test_same_events.py)."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,12 +46,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests without any model of TransformerLens: one version of it is enough for them."""
+    """Mark the tests that one version of TransformerLens is enough for."""
     for item in items:
         if not item.path.is_relative_to(TESTS):
             continue
-        named = NO_HOST.match(item.path.relative_to(TESTS).as_posix())
-        if named or not meets_host(item.path):
+        name = item.path.relative_to(TESTS).as_posix()
+        if ONE_HOST.match(name):
+            item.add_marker(pytest.mark.one_host)
+        if NO_HOST.match(name) or not meets_host(item.path):
             item.add_marker(pytest.mark.no_host)
 
 

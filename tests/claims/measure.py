@@ -23,16 +23,16 @@ SEEDS = range(5)
 LEFT_OUT = {"sparse": "times are of the machine that runs them"}
 """Studies whose effects are not of the model."""
 SMALL: dict[str, dict[str, Any]] = {
-    "audit": dict(null_tokens=2_500, untrained_seeds=1),
+    "audit": dict(null_tokens=1_000, untrained_seeds=1),
     "probe": dict(draws=1, untrained_seeds=1),
-    "patch": dict(pairs=60, steered=60, offsets=(0,), alphas=(1.0,)),
-    "shortcut": dict(ridge=1e-2, tuned_steps=0, submodule_tokens=500, submodule_layers=4),
-    "exits": dict(points=4, fit_tokens=1_500, untrained_seeds=0),
-    "rerank": dict(null_tokens=1_500, shuffles=99),
-    "route": dict(penalties=(0.3,), steps=40, train_seeds=1, draws=2),
-    "packing": dict(asked=8, seeds=3),
+    "patch": dict(pairs=50, steered=50, offsets=(0,), alphas=(1.0,)),
+    "shortcut": dict(splits=1, ridge=1e-2, tuned_steps=0, submodule_tokens=300, submodule_layers=3),
+    "exits": dict(splits=1, points=4, fit_tokens=1_000, untrained_seeds=0),
+    "rerank": dict(null_tokens=1_000, shuffles=99),
+    "route": dict(penalties=(0.3,), steps=25, train_seeds=1, draws=1),
+    "packing": dict(asked=8, seeds=2),
 }
-TOKENS = 4_000
+TOKENS = 3_000
 
 
 def source(name: str, assets: Path | None) -> tuple[str, str]:

@@ -41,7 +41,6 @@ def test_an_unknown_claim_is_named(claim):
         claim("odrer")
 
 
-@pytest.mark.one_host  # what is started is pytest
 def test_in_a_repository_of_its_own(pytester, settling):
     pytester.makepyfile(
         f"""

@@ -34,7 +34,6 @@ def tiny():
 
 
 @pytest.mark.claims
-@pytest.mark.one_host
 @pytest.mark.parametrize("claim", asked_of("tiny"))
 def test_tiny(tiny, claim):
     agrees("tiny", claim, tiny[claim])

@@ -39,7 +39,7 @@ def true_null():
     for seed in range(SETS):
         tokens = planted(2000 + seed)
         _, partial = partial_of(tokens)
-        found = adjusted(partial, tokens.n_layers, shuffles=99, draws=400, seed=seed)
+        found = adjusted(partial, tokens.n_layers, shuffles=49, draws=200, seed=seed)
         rows.append((found.gain.value, found.gain.low, found.gain.high, found.p, found.p_shuffled))
     return np.array(rows)
 
