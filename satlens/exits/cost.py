@@ -76,7 +76,7 @@ class Costs:
         skipped = np.append(np.cumsum(self.kv[::-1])[::-1][1:], 0.0)
         return blocks + skipped
 
-    def deciding(self, scored: Float[ndarray, " layer"], own: float) -> Float[ndarray, " layer"]:
+    def deciding(self, scored: Float[ndarray, " early"], own: float) -> Float[ndarray, " early+1"]:
         """Looks and answer of a token that leaves after e, for every e.
 
         Args:

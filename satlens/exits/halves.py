@@ -58,7 +58,8 @@ def mixtures(
     return Mixture(weight, slope)
 
 
-Curve = tuple[Float[ndarray, "*draw point"], Float[ndarray, "*draw point"]]
+Curve = tuple[Float[ndarray, "*draw _point"], Float[ndarray, "*draw _point"]]
+"""x and y of one entry's points; entries differ in how many they have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ class Halves:
         tokens = [half[..., 0] for half in halves]
         total = tokens[0] + tokens[1]
         curves = self._curves(halves[0]), self._curves(halves[1])
-        return Drawn(curves, (tokens[0] / total, tokens[1] / total))
+        return Drawn(curves, (np.asarray(tokens[0] / total), np.asarray(tokens[1] / total)))
 
     def _curves(self, flat: Float[ndarray, "*draw m"]) -> list[Curve]:
         parts = np.split(flat, self.ends, axis=-1)

@@ -15,7 +15,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,6 +26,8 @@ from satlens.exits.policy import Peek
 from satlens.exits.stage import LinearStage, stage_score
 from satlens.exits.tables import top_one
 
+Swept = TypeVar("Swept", bound="Thresholded")
+"""In place of `typing.Self`, which tools that check shapes at run time do not know in a method alone."""
 NEVER = -math.inf
 """A signal that reaches no threshold."""
 
@@ -71,7 +73,7 @@ class Thresholded(ABC):
         """The threshold."""
         return float(self.threshold)
 
-    def at(self, threshold: float) -> Self:
+    def at(self: Swept, threshold: float) -> Swept:
         """The same policy with another threshold."""
         return dataclasses.replace(self, threshold=threshold)  # type: ignore[type-var]
 

@@ -8,13 +8,16 @@ that leaves after block l is answered by the lens at h_l; after the last block e
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from satlens.errors import InputError
+
+Swept = TypeVar("Swept", bound="ThresholdPolicy")
+"""In place of `typing.Self`, which tools that check shapes at run time do not know in a method alone."""
 
 
 @dataclass(eq=False)
@@ -87,7 +90,7 @@ class ThresholdPolicy(Policy, Protocol):
         """What the signal has to reach; the threshold itself unless it changes with position."""
         ...
 
-    def at(self, threshold: float) -> Self:
+    def at(self: Swept, threshold: float) -> Swept:
         """The same policy with another threshold."""
         ...
 

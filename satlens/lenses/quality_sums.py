@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
@@ -87,7 +87,7 @@ class QualitySums:
             squared = error.cpu().double() ** 2
             _into(self.error[at], unit, torch.where(squared.isfinite(), squared, torch.nan))
 
-    def varies(self) -> Float[ndarray, " d"]:
+    def varies(self) -> Bool[ndarray, " d"]:
         """Whether each coordinate of y varies by more than its rounding over all tokens."""
         n, y, squares = (part.sum(0) for part in (self.tokens, self.final, self.squares))
         size = np.zeros(self.d) if self.reference is None else self.reference.abs().numpy()

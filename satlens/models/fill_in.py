@@ -37,7 +37,9 @@ class MaskedDocuments:
     original: list[list[int]]
 
     def answers(
-        self, doc: Int[np.ndarray, " token"] | Sequence[int], pos: Sequence[int]
+        self,
+        doc: Int[np.ndarray, " token"] | Sequence[int],
+        pos: Int[np.ndarray, " token"] | Sequence[int],
     ) -> Int[np.ndarray, " token"]:
         """The token that stood at each (document, position), for ``events.doc`` and ``events.pos``."""
         return np.array([self.original[d][p] for d, p in zip(doc, pos, strict=True)], dtype=int)

@@ -66,7 +66,7 @@ class States:
     """The real positions of one batch: residual states of every layer, and the model's own logits."""
 
     resid: Float[Tensor, "layer token d"]
-    logits: Float[Tensor, "token output"]
+    logits: Float[Tensor, "token output"] | Float[Tensor, "0 output"]
     """Without rows where they were not asked for: ``[0, output]``."""
     doc: Int[Tensor, " token"]
     pos: Int[Tensor, " token"]

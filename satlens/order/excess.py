@@ -42,7 +42,7 @@ def _with_count(values: Num[ndarray, "*draw token"]) -> Float[ndarray, "*draw to
 
 
 def _mean(sums: Float[ndarray, "... 2"]) -> Float[ndarray, "..."]:
-    return sums[..., 0] / sums[..., 1]
+    return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 STATISTICS = {

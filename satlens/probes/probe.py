@@ -116,7 +116,8 @@ class StageProbe(ClassifierMixin, BaseEstimator):
             scaled[rows] = _scale(x[rows], scaler.mean_, scaler.scale_)
         weight = equal_weights(y, layer)
         fits = [
-            self._against_rest(scaled, y == stage, weight, stage, own) for stage in self.classes_
+            self._against_rest(scaled, y == stage, weight, stage, own)
+            for stage in self.classes_.tolist()
         ]
         coef, intercept = (np.concatenate(part) for part in zip(*fits, strict=True))
         return scaler.mean_, scaler.scale_, coef.astype(np.float32), intercept.astype(np.float32)

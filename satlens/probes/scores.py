@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from sklearn.metrics import roc_auc_score
 
@@ -63,12 +63,14 @@ class Predictions:
         np.add.at(counts, (self.stage - 1, self.predicted - 1), 1)
         return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
-    def sums(self, documents: Int[ndarray, " doc"]) -> Float[ndarray, "doc 2m"]:
+    def sums(self, documents: Int[ndarray, " doc"]) -> Float[ndarray, "doc {2*self.stages}"]:
         """``c_1 .. c_m, n_1 .. n_m`` of each document (of a sorted list that holds them all)."""
         return _sums(self, np.ones(len(self.stage), dtype=bool), documents)
 
 
-def _sums(found: Predictions, rows: ndarray, documents: ndarray) -> Float[ndarray, "doc 2m"]:
+def _sums(
+    found: Predictions, rows: Bool[ndarray, " n"], documents: Int[ndarray, " doc"]
+) -> Float[ndarray, "doc {2*found.stages}"]:
     m = found.stages
     sums = np.zeros((len(documents), 2 * m))
     at, stage = np.searchsorted(documents, found.doc[rows]), found.stage[rows] - 1
@@ -77,14 +79,14 @@ def _sums(found: Predictions, rows: ndarray, documents: ndarray) -> Float[ndarra
     return sums
 
 
-def shares_of(sums: Float[ndarray, "... 2m"]) -> Float[ndarray, "... m"]:
+def shares_of(sums: Float[ndarray, "*draw two_m"]) -> Float[ndarray, "*draw two_m//2"]:
     """Accuracy of each stage; NaN where there is no state of it."""
     m = sums.shape[-1] // 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return sums[..., :m] / sums[..., m:]
 
 
-def balanced_of(sums: Float[ndarray, "... 2m"]) -> Float[ndarray, "..."]:
+def balanced_of(sums: Float[ndarray, "*draw two_m"]) -> Float[ndarray, "*draw"]:
     """Balanced accuracy, over the stages that there are.
 
     >>> float(balanced_of(np.array([1.0, 3.0, 2.0, 4.0])))
@@ -93,7 +95,7 @@ def balanced_of(sums: Float[ndarray, "... 2m"]) -> Float[ndarray, "..."]:
     shares = shares_of(sums)
     there = ~np.isnan(shares)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(there, shares, 0).sum(-1) / there.sum(-1)
+        return np.asarray(np.where(there, shares, 0).sum(-1) / there.sum(-1))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ and read-only: what is compared shares no memory.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -65,37 +65,31 @@ class SaturationEvents:
     doc: Int[ndarray, " token"]
     pos: Int[ndarray, " token"]
     n_layers: int
-    input: Int[ndarray, " token"] = cast(ndarray, None)  # by default -1 everywhere
-    top: Int[ndarray, "token layer k"] | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    input: Int[ndarray, " token"]
+    top: Int[ndarray, "token layer k"] | None
+    settings: Mapping[str, Any]
 
-    if TYPE_CHECKING:  # arrays of any kind are taken; what is kept are arrays of numpy
-
-        def __init__(
-            self,
-            layer: Arrays,
-            token: Arrays,
-            doc: Arrays,
-            pos: Arrays,
-            n_layers: int,
-            input: Arrays | None = None,
-            top: Arrays | None = None,
-            settings: Mapping[str, Any] = ...,
-        ) -> None: ...
-
-    def __post_init__(self) -> None:
+    def __init__(  # arrays of any kind are taken; what is kept are arrays of numpy
+        self,
+        layer: "Arrays",
+        token: "Arrays",
+        doc: "Arrays",
+        pos: "Arrays",
+        n_layers: int,
+        input: "Arrays | None" = None,
+        top: "Arrays | None" = None,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         own = object.__setattr__
-        own(self, "layer", _own("layer", self.layer, np.int16, 2))
-        own(self, "token", _own("token", self.token, np.int32, 2))
-        own(self, "doc", _own("doc", self.doc, np.int64, 1))
-        own(self, "pos", _own("pos", self.pos, np.int32, 1))
+        own(self, "layer", _own("layer", layer, np.int16, 2))
+        own(self, "token", _own("token", token, np.int32, 2))
+        own(self, "doc", _own("doc", doc, np.int64, 1))
+        own(self, "pos", _own("pos", pos, np.int32, 1))
+        own(self, "n_layers", n_layers)
         unknown = np.full(len(self.doc), -1)
-        own(
-            self, "input", _own("input", unknown if self.input is None else self.input, np.int32, 1)
-        )
-        if self.top is not None:
-            own(self, "top", _own("top", self.top, np.int32, 3))
-        own(self, "settings", MappingProxyType(dict(self.settings)))
+        own(self, "input", _own("input", unknown if input is None else input, np.int32, 1))
+        own(self, "top", None if top is None else _own("top", top, np.int32, 3))
+        own(self, "settings", MappingProxyType(dict(settings)))
         self._check()
 
     def _check(self) -> None:

@@ -14,7 +14,7 @@ summed exactly.
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,6 +42,7 @@ MAX_SCREENED = 32
 """Up to this k the known tokens are compared pair by pair, ``k * k`` comparisons a row."""
 
 
+@runtime_checkable
 class Rows(Protocol):
     """States of N tokens at L layers, seen through a lens."""
 

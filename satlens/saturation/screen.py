@@ -8,7 +8,7 @@ its limit is done.
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,7 @@ ROWS = 1024
 """Rows of one matrix product."""
 
 
+@runtime_checkable
 class Query(Protocol):
     """Rows of features as a screen multiplies them; ``query[rows]`` picks some."""
 
@@ -38,6 +39,7 @@ class Query(Protocol):
         ...
 
 
+@runtime_checkable
 class Screen(Protocol):
     """Finds every output that can reach a row's threshold: `FloatScreen` or `QuantisedScreen`."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 
 from satlens.conventions import DEFAULT_SEED
@@ -32,7 +32,7 @@ BLOCK = 64
 """Documents whose counts come from one generator."""
 
 
-def poisson_weights(doc: Int[ndarray, " doc"], draws: int, seed: int) -> Int[ndarray, "doc draw"]:
+def poisson_weights(doc: Int[ndarray, " doc"], draws: int, seed: int) -> UInt8[ndarray, "doc draw"]:
     """How often each document occurs in each resampled corpus.
 
     >>> whole = poisson_weights(np.arange(100), draws=3, seed=0)

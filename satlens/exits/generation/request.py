@@ -58,7 +58,7 @@ def whole(value: Any, name: str) -> None:
 
 def read_prompts(
     model: ResidualModel, prompts: Any, batch_size: int, max_new_tokens: int
-) -> list[Int[Tensor, " pos"]]:
+) -> list[Int[Tensor, " _pos"]]:
     """The ids of each prompt, read as `satlens.detect` reads documents.
 
     Raises:

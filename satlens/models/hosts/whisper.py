@@ -137,7 +137,7 @@ def language_missing(host: Host, prompt: list[int]) -> bool:
 @torch.no_grad()
 def greedy(
     host: Host, prompt: list[int], features: Float[Tensor, "batch mel frame"], limit: int
-) -> list[Int[Tensor, " pos"]]:
+) -> list[Int[Tensor, " _pos"]]:
     """Prompt and best next tokens, up to the end or ``limit`` tokens in all; without the end.
 
     Tokens that the model's generation settings suppress are not written.

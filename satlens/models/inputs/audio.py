@@ -58,7 +58,7 @@ class Recordings:
         note: what was resampled, cut or skipped, or None.
     """
 
-    waves: tuple[Float[Tensor, " sample"], ...]
+    waves: tuple[Float[Tensor, " _sample"], ...]
     names: tuple[str, ...]
     item: tuple[int, ...]
     rate: int

@@ -74,7 +74,7 @@ def heard_batches(
     return Batches(tuple(rows), batch_size, collate, len(rows), note)
 
 
-def prepared(fields: Mapping[str, Any]) -> list[Float[Tensor, " sample"]]:
+def prepared(fields: Mapping[str, Any]) -> list[Float[Tensor, " _sample"]]:
     """Waveforms as a processor gives them, without what its mask leaves out."""
     values = torch.as_tensor(fields["input_values"])
     if values.ndim != 2 or not values.is_floating_point() or not values.numel():

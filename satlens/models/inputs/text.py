@@ -94,7 +94,7 @@ def read_documents(
     vocabulary: int | None = None,
     prepend_bos: bool = True,
     bidirectional: bool = False,
-) -> list[Int[Tensor, " pos"]]:
+) -> list[Int[Tensor, " _pos"]]:
     """The ids of every document, text framed as the model reads it; errors as in `token_batches`."""
     bos, eos = special_ids(tokenizer, bidirectional)
     documents = []

@@ -116,7 +116,7 @@ class Clock:
 
     def work(
         self, exits: Int[ndarray, " token"], prompt: int, done: int = 1
-    ) -> Float[ndarray, " token"]:
+    ) -> Float[ndarray, " token-{done}"]:
         """What each token from number ``done`` on takes beside ``once``.
 
         Those before it were made, and their keys and values are there in every block: the prompt and they ran

@@ -44,7 +44,7 @@ class Requests:
     """
 
     prompt: Int[ndarray, " request"]
-    exits: tuple[Int[ndarray, " token"], ...]
+    exits: tuple[Int[ndarray, " _token"], ...]
     n_layers: int
     arrival: Float[ndarray, " request"] = cast(ndarray, None)
     predicted_depth: Float[ndarray, " request"] | None = None

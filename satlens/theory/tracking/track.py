@@ -289,5 +289,7 @@ def mean_loss(losses: Float[ndarray, "n 2"], seed: int) -> Estimate:
     if not np.isfinite(losses).all():
         count = int((~np.isfinite(losses[:, 1])).sum())
         raise NumericsError(f"{count} next tokens have the probability 0 or NaN: no loss.")
-    sums = by_document(np.column_stack([losses[:, 1], np.ones(len(losses))]), losses[:, 0])
+    sums = by_document(
+        np.column_stack([losses[:, 1], np.ones(len(losses))]), losses[:, 0].astype(np.int64)
+    )
     return bootstrap(sums, lambda s: s[..., :1] / s[..., 1:], seed=seed)[0]
