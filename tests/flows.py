@@ -11,14 +11,29 @@ from satlens import exits, lenses, order, patching, probes, reranking, routing, 
 from satlens.saturation.detect import stream
 from satlens.theory import batching
 from tests.builders import random_hf
+from tests.models.pictures import noise
+from tests.models.speech import SECOND, sounds
+from tests.runs.kinds import make_model
 from tests.survey.little import save_corpus, save_model
 
 K = 3
 
 
-def settling() -> satlens.ResidualModel:
+class Unnamed:
+    """A lens of one's own that says nothing of a linear map: the final norm of twice the state, read."""
+
+    name = "own"
+
+    def __init__(self, model: satlens.ResidualModel) -> None:
+        self.model = model
+
+    def scores(self, resid: torch.Tensor, layer: int) -> torch.Tensor:
+        return self.model.readout(2 * resid)
+
+
+def settling(vocab: int = 80) -> satlens.ResidualModel:
     """A small random Llama whose later blocks write less and less: its tokens settle early."""
-    model = random_hf("llama", vocab=80, layers=5, n_ctx=40)
+    model = random_hf("llama", vocab=vocab, layers=5, n_ctx=40)
     with torch.no_grad():
         for depth, block in enumerate(model.model.layers):
             for weight in (block.self_attn.o_proj.weight, block.mlp.down_proj.weight):
@@ -35,6 +50,7 @@ def ask_saturation(model: Any, inputs: Any, folder: Path) -> None:
     events = satlens.detect(model, inputs, k=K, trajectory=True)
     for method in ("plain", "backward", "certified"):
         assert (satlens.detect(model, inputs, k=K, method=method).layer == events.layer).all()
+    satlens.detect(model, inputs, k=K, lens=Unnamed(model))
     events.to_parquet(folder / "events.parquet")
     again = satlens.SaturationEvents.from_parquet(folder / "events.parquet")
     assert (again.layer == events.layer).all() and len(again.to_frame()) == events.layer.size
@@ -53,7 +69,9 @@ def ask_stages(model: Any, inputs: Any, folder: Path) -> None:
     states = sampler.finish().balanced(None, 6)
     probe = satlens.StageProbe().fit(states.state, states.stage, states.layer)
     probe.save(folder / "probe")
-    satlens.StageProbe.load(folder / "probe").predict(states.state)
+    again = satlens.StageProbe.load(folder / "probe")
+    assert len(again.predict_proba(states.state)) == len(again.predict(states.state))
+    again.score(states.state, states.stage)
 
 
 def ask_patching(model: Any, inputs: Any, folder: Path) -> None:
@@ -98,11 +116,13 @@ def ask_generation(model: Any, inputs: Any, folder: Path) -> None:
     for policy in (exits.SoftmaxResponse(0.3), exits.StateSaturation(0.9), exits.Patience(2)):
         made = exits.generate(model.host, prompts, policy, max_new_tokens=4, verify=2)
         made.to_frame()
-    exits.generate(model.host, prompts, exits.FixedLayer(1), max_new_tokens=3, temperature=1.0)
+    drawn: dict[str, Any] = {"do_sample": True, "top_k": 9, "top_p": 0.9, "max_new_tokens": 3}
+    exits.generate(model.host, prompts, exits.Never(), **drawn)
 
 
 def ask_reranking(model: Any, inputs: Any, folder: Path) -> None:
-    reranking.report(model, inputs, k=K, folds=2, draws=1, null_tokens=40, shuffles=9).to_dict()
+    model, inputs = settling(vocab=9), documents(24, 36, vocab=9)  # early ranks are often right
+    reranking.report(model, inputs, k=K, folds=2, draws=1, null_tokens=100, shuffles=9).to_dict()
 
 
 def ask_depth(model: Any, inputs: Any, folder: Path) -> None:
@@ -115,6 +135,10 @@ def ask_routing(model: Any, inputs: Any, folder: Path) -> None:
     routing.report(
         model, training, held_out, steps=2, penalties=(0.3,), train_seeds=1, draws=1
     ).to_dict()
+    gates = routing.TokenGates(model)
+    rows = routing.pieces(torch.cat(inputs), batch_size=4, context=20)
+    routing.evaluate_gates(gates, rows, draws=1)
+    routing.SparseForward(gates)(torch.stack(inputs[:3]))
 
 
 def ask_theory(model: Any, inputs: Any, folder: Path) -> None:
@@ -128,6 +152,9 @@ def ask_theory(model: Any, inputs: Any, folder: Path) -> None:
     noise = rng.normal(0, 0.1, len(asked))
     asked = asked.predicted(asked.depth + noise, asked.length + noise)
     batching.study(asked, machine, load=3, seeds=2, draws=20)
+    states = batching.prompt_states(model, inputs, 2)
+    own, lengths = np.arange(len(states)), np.array([len(ids) for ids in inputs])
+    batching.assess(states, rng.normal(size=len(states)), own, lengths, folds=2, shuffles=3)
     trained = {
         labels: theory.sweep_rates(
             theory.Sequences(queries=1, common=2, distinct=3, length=12, labels=labels),
@@ -150,9 +177,27 @@ def ask_survey(model: Any, inputs: Any, folder: Path) -> None:
     found.statistics(draws=20).to_dict()
 
 
+def ask_media(model: Any, inputs: Any, folder: Path) -> None:
+    for kind in ("images", "recordings", "speech", "masked text", "pairs"):
+        read = satlens.wrap(satlens.load_model(make_model(kind, folder / kind)))
+        given: Any = {
+            "images": [noise(seed) for seed in range(3)],
+            "recordings": sounds([700, 900]),
+            "speech": sounds([SECOND // 4] * 2),
+            "masked text": ["ab cde fgh", "ijk lm nop"],
+            "pairs": [("ab cd", "ef gh"), ("ij", "kl mn")],
+        }[kind]
+        if kind == "masked text":
+            masked = satlens.models.mask_documents(read, given, share=0.5)
+            events = satlens.detect(read, masked.ids, k=K)
+            masked.answers(events.doc, events.pos)
+        else:
+            satlens.detect(read, given, k=K)
+
+
 QUESTIONS = (
     ask_saturation, ask_stages, ask_patching, ask_lenses, ask_exits, ask_generation, ask_reranking,
-    ask_depth, ask_routing, ask_theory, ask_survey,
+    ask_depth, ask_routing, ask_theory, ask_survey, ask_media,
 )  # fmt: skip
 
 
