@@ -224,6 +224,12 @@ def test_the_share_between_requests():
     assert math.isnan(constant([3, 3], 4).between())
 
 
+def test_depths_are_fractions_where_all_answers_are_one_token_too():
+    depth = Requests([1, 2], [[3], [3]], 4).depth
+    depth += 0.5
+    assert depth.tolist() == [4.5, 4.5]
+
+
 def refused(match, make):
     with pytest.raises(InputError, match=match):
         make()

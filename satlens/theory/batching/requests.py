@@ -91,7 +91,7 @@ class Requests:
     def depth(self) -> Float[ndarray, " request"]:
         """Mean blocks of the tokens behind the first one; ``n_layers`` where there is none."""
         return np.array(
-            [own[1:].mean() + 1 if len(own) > 1 else self.n_layers for own in self.exits]
+            [own[1:].mean() + 1 if len(own) > 1 else self.n_layers for own in self.exits], float
         )
 
     @staticmethod
