@@ -14,7 +14,7 @@ from pathlib import Path
 from satlens.runs import AuditSettings, run_audit
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
-asked = AuditSettings("tiny", str(folder / "corpus.txt"), max_tokens=50_000, null_tokens=2_000,
+asked = AuditSettings("tiny", str(folder / "corpus.txt"), max_tokens=50_000, null_tokens=500,
                       untrained_seeds=1)
 first = run_audit(asked, folder / "run").splitlines()[0]
 # Not ru_maxrss: a process inherits that from the one that started it.
