@@ -18,6 +18,8 @@ CONTENT = ("ids", "source", "pixels", "real")
 
 SPLITS = 3
 """Splits of the documents whose verdicts must agree."""
+FIRST_OF = "Verdicts are taken on {} splits of the documents; all other numbers are of the first."
+"""What a reader of several splits is told."""
 
 
 def documents_of(batches: Any) -> Int[ndarray, " doc"] | None:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from satlens.conventions import DEFAULT_SEED
 from satlens.errors import InputError, ModelError
-from satlens.lenses.documents import SPLITS, split_several
+from satlens.lenses.documents import FIRST_OF, SPLITS, split_several
 from satlens.lenses.fitter import ShortcutFitter
 from satlens.lenses.linear import LinearShortcut
 from satlens.lenses.logit import LogitLens
@@ -165,6 +165,7 @@ def report(
         read = measure(model, held_out, judging, **how)
         replaced = _submodules(model, training, held_out, *places, how)[0]
         by_split.append(_verdicts(read, replaced, runs, margin))
+    more += [FIRST_OF.format(splits)] if others else []
     verdicts = [agreed(same, "splits of the documents") for same in zip(*by_split, strict=True)]
     return ShortcutReport(
         test=quality, train=seen, submodules=submodules, runs=runs, verdicts=verdicts,

@@ -215,6 +215,7 @@ class TestSplits:
         assert both.verdicts == [
             agreed(same, "splits of the documents") for same in zip(*both.by_split, strict=True)
         ]
+        assert any("on 2 splits of the documents" in note for note in both.notes)
         assert both.read == alone[0].read and both.settings["splits"] == 2
         found = by_id(both.verdicts)["shortcut_saves_layers"]
         assert "of 2 splits of the documents" in found["why"].lower()

@@ -102,6 +102,7 @@ def test_the_verdicts_are_what_every_split_says(found):
     assert found.settings["splits"] == len(found.by_split) == 3
     for one, same in zip(found.verdicts, zip(*found.by_split, strict=True), strict=True):
         assert one == agreed(same, "splits of the documents")
+    assert any("on 3 splits of the documents" in note for note in found.notes)
     spans = {
         tuple(one["effect"]["ci"]) for one in (every[0] for every in found.by_split)
     }  # of other documents each, fitted anew

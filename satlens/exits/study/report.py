@@ -42,7 +42,7 @@ from satlens.exits.study.judging import (
 )
 from satlens.exits.sweep import POINTS, sweep
 from satlens.lenses import Lens, LogitLens, ShortcutFitter
-from satlens.lenses.documents import check_apart
+from satlens.lenses.documents import FIRST_OF, check_apart
 from satlens.models import Batches, ResidualModel, untrained, wrap
 from satlens.verdicts import agreed
 
@@ -164,6 +164,7 @@ def report(
         name: {"documents": part.n_documents, "tokens": part.n_tokens}
         for name, part in (("training", training), ("held_out", held_out))
     }
+    notes += [FIRST_OF.format(settings["splits"])] if others else []
     by_split = [judge(maker.studies, maker.shifted, margin)]
     for number, parts in enumerate(others, start=2):
         own = settings | {"mean_length": mean_length(parts[0])}
