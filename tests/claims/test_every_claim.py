@@ -1,4 +1,4 @@
-"""Every claim on the bundled model: a test for each, and a verdict that no seed gave fails.
+"""Every claim on two real models: a test for each, and a verdict that no seed gave fails.
 
 What is expected, and how far an effect may lie from it, was measured (`tests/claims/measure.py`): the
 verdicts of several seeds, and the spread of their effects.
@@ -37,6 +37,18 @@ def tiny():
 @pytest.mark.parametrize("claim", asked_of("tiny"))
 def test_tiny(tiny, claim):
     agrees("tiny", claim, tiny[claim])
+
+
+@pytest.fixture(scope="module")
+def stories260k(assets):
+    return table("stories260k", assets)
+
+
+@pytest.mark.claims
+@pytest.mark.assets
+@pytest.mark.parametrize("claim", asked_of("stories260k"))
+def test_stories260k(stories260k, claim):
+    agrees("stories260k", claim, stories260k[claim])
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(EXPECTED).glob("*.json")))
