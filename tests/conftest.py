@@ -37,7 +37,10 @@ NO_HOST = re.compile(
     r"zoo/test_(data|ngrams|tiny|train)|test_structure"
 )
 """Files that use those words and run no model of a host: `without_host` fails a test of them that does."""
-ONE_HOST = re.compile(r"claims/(?!test_order)|survey/test_ray|test_benchmark")
+ONE_HOST = re.compile(
+    r"claims/(?!test_order)|survey/test_ray|test_benchmark|"
+    r"reranking/test_summary|theory/test_batching_study|exits/test_study"
+)
 """Files about more than events, which are the same beside both versions (models/test_same_events.py)."""
 
 

@@ -46,6 +46,7 @@ def test_ranks_are_not_fixed_in_order_beyond_convergence_in_stories260k(assets, 
 
 
 @pytest.mark.claims
+@pytest.mark.one_host  # the other model is asked beside both
 def test_ranks_are_not_fixed_in_order_beyond_convergence_in_tiny(tmp_path):
     results = audit(
         "tiny", "bundled", tmp_path, max_tokens=5_000, null_tokens=5_000, untrained_seeds=1
