@@ -34,12 +34,6 @@ def tiny():
     return exit_report("tiny", "bundled", 20_000)
 
 
-@pytest.fixture(scope="module")
-def stories260k(assets):
-    folder, text = assets / "models" / "stories260k", assets / "data" / "tinystories_2mb.txt"
-    return exit_report(folder, text, 20_000)
-
-
 @pytest.mark.claims
 def test_the_stage_probe_gains_a_little_at_equal_compute_in_tiny(tiny):
     found = verdict(tiny, "stage_exit")
@@ -72,12 +66,3 @@ def test_linear_shortcuts_save_more_layers_in_tiny(tiny):
     for name in ("shortcut_saves_layers", "shortcut_saves_layers_as_published"):
         assert verdict(tiny, name)["verdict"] == "holds"
         assert verdict(tiny, name)["effect"]["value"] == pytest.approx(0.024, abs=0.02)
-
-
-@pytest.mark.claims
-@pytest.mark.assets
-def test_five_blocks_leave_no_room_but_for_shortcuts_in_stories260k(stories260k):
-    assert verdict(stories260k, "stage_exit")["verdict"] == "does not hold"
-    assert verdict(stories260k, "stage_exit_as_published")["verdict"] == "does not hold"
-    for name in ("shortcut_saves_layers", "shortcut_saves_layers_as_published"):
-        assert verdict(stories260k, name)["verdict"] == "holds"

@@ -32,17 +32,3 @@ def test_in_tiny_an_early_rank_2_is_a_likelier_one_and_no_more():
         assert verdict(report, name)["verdict"] == "does not hold"
     assert loss_saved(report, "temperature", "model").low > 0.08  # tiny is too sure of itself
     assert abs(loss_saved(report, "saturation", "ranks").value) < 0.003
-
-
-@pytest.mark.claims
-@pytest.mark.assets
-def test_in_stories260k_an_early_rank_2_is_right_less_often(assets):
-    folder, text = assets / "models" / "stories260k", assets / "data" / "tinystories_2mb.txt"
-    report = satlens.reranking.report(*model_and_batches(folder, text, 20_000), **QUICK)
-    main = verdict(report, "early_rank_right")
-    assert main["verdict"] == "does not hold" and main["effect"]["ci"][1] < 0
-    assert main["effect"]["value"] > -0.06
-    assert verdict(report, "early_rank_right_as_published")["verdict"] == "does not hold"
-    assert report.early[0].sweep.matched[0].high < 0
-    assert verdict(report, "reranking_lowers_loss")["verdict"] == "does not hold"
-    assert abs(loss_saved(report, "saturation", "temperature").value) < 0.003

@@ -49,17 +49,3 @@ def test_a_linear_shortcut_is_nearer_than_the_identity_in_tiny():
     # The published claim on sub-modules does not hold here: a norm tolerates it better.
     assert verdicts(found)["attention_tolerates_best"] == "does not hold"
     assert found.submodules.sums.lost[found.submodules.methods.index("norm2"), 0] > 0
-
-
-@pytest.mark.claims
-@pytest.mark.assets
-def test_a_linear_shortcut_is_nearer_than_the_identity_in_stories260k(assets):
-    folder, text = assets / "models" / "stories260k", assets / "data" / "tinystories_2mb.txt"
-    found = reported(folder, text, 8_000, submodule_tokens=600, submodule_layers=2)
-    holds_throughout(found)
-    assert verdicts(found)["attention_tolerates_best"] == "does not hold"
-    kept = {
-        name: found.submodules.estimate(name, "precision@1").value.mean()
-        for name in ("norm1", "norm2", "attention", "mlp")
-    }
-    assert min(kept["norm1"], kept["norm2"]) > kept["attention"] > kept["mlp"]

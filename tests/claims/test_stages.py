@@ -32,12 +32,6 @@ def tiny():
     return model_and_batches("tiny", "bundled", 6_000)
 
 
-@pytest.fixture(scope="module")
-def stories260k(assets):
-    folder, text = assets / "models" / "stories260k", assets / "data" / "tinystories_2mb.txt"
-    return model_and_batches(folder, text, 8_000)
-
-
 @pytest.mark.claims
 def test_the_stage_is_not_decodable_beyond_its_controls_in_tiny(tiny):
     report = satlens.probes.report(*tiny, k=3, stages=3, per_cell=200, draws=2)
@@ -46,15 +40,6 @@ def test_the_stage_is_not_decodable_beyond_its_controls_in_tiny(tiny):
     assert verdict(report, "stage_decodable_as_published")["verdict"] == "holds as published only"
     below_its_controls(report, "margin", "identity")
     assert report.pooled.accuracy.value == pytest.approx(0.43, abs=0.05)
-
-
-@pytest.mark.claims
-@pytest.mark.assets
-def test_the_stage_is_not_decodable_beyond_its_controls_in_stories260k(stories260k):
-    report = satlens.probes.report(*stories260k, k=2, stages=2, per_cell=300, draws=2)
-    assert verdict(report, "stage_decodable")["verdict"] == "does not hold"
-    assert verdict(report, "stage_decodable_as_published")["verdict"] == "holds as published only"
-    below_its_controls(report, "identity")
 
 
 def forced(report):
@@ -79,9 +64,3 @@ QUICK = dict(k=2, offsets=(-1, 0), alphas=(1.0,), pairs=100, steered=100)
 @pytest.mark.claims
 def test_the_next_stage_is_not_forced_in_tiny(tiny):
     forced(satlens.patching.report(*tiny, **QUICK))
-
-
-@pytest.mark.claims
-@pytest.mark.assets
-def test_the_next_stage_is_not_forced_in_stories260k(stories260k):
-    forced(satlens.patching.report(*stories260k, **QUICK, gap=2))

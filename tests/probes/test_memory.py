@@ -60,6 +60,7 @@ def measure(states: int, width: int, folds: int) -> dict:
     return json.loads(made.stdout.splitlines()[-1])
 
 
+@pytest.mark.one_host
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_a_few_times_the_states():
     """4 bytes the states kept, 4 balanced, 4 a fold's training part, 4 the same scaled."""

@@ -22,6 +22,7 @@ print(1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_tex
 """
 
 
+@pytest.mark.one_host  # how the states are kept is of satlens
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_fifty_thousand_tokens(tmp_path):
     (tmp_path / "corpus.txt").write_text("\n<|endoftext|>\n".join([CORPUS.read_text()] * 6))
