@@ -58,7 +58,7 @@ def forced(report):
     assert report.patched.estimate("forced", "paired").value[at] < 0.2
 
 
-QUICK = dict(k=2, offsets=(-1, 0), alphas=(1.0,), pairs=100, steered=100)
+QUICK = dict(k=2, offsets=(-1, 0), alphas=(1.0,), pairs=60, steered=60)
 
 
 @pytest.mark.claims
