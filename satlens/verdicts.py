@@ -97,6 +97,8 @@ def agreed(every: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
     ('holds', 'cannot be told here')
     >>> print(agreed([one, other], "trainings")["why"].split(" The weakest")[0])
     Of 2 trainings 1 says holds, 1 does not hold.
+    >>> agreed([one, one | {"verdict": AS_PUBLISHED}], "splits")["verdict"]
+    'holds as published only'
     """
     words = [one["verdict"] for one in every]
     least = weakest(every)

@@ -97,9 +97,10 @@ def test_reranking():
 
 
 def test_survey():
+    """Its queries run in tests/survey."""
     Path("stories.txt").write_text("Lily ran.\n<|endoftext|>\nTom sat.\n", encoding="utf-8")
-    made = run("survey", {}, smaller=[("workers=2", "workers=1")], only=(0, 1))
-    assert made["late"].num_columns == 2 and set(made["frame"]) == {"doc", "layer_1"}
+    made = run("survey", {}, smaller=[("workers=2", "workers=1")], only=(0,))
+    assert made["found"].dataset.count_rows() > 0
 
 
 def test_usage_of_masks():

@@ -76,7 +76,7 @@ def split_several(
     One split is one draw: what is found on it may hang on which documents it was fitted on.
 
     Raises:
-        InputError: as `split_documents`.
+        InputError: no split, or a seed below 0; and as `split_documents`.
 
     Example:
         >>> import satlens
@@ -85,6 +85,10 @@ def split_several(
         >>> [(first.n_documents, second.n_documents) for first, second in split_several(batches, 0.5, n=3)]
         [(2, 2), (2, 2), (2, 2)]
     """
+    if n < 1 or seed < 0:
+        raise InputError(
+            f"Splits take n of at least 1 and a seed of at least 0; got {n} and {seed}."
+        )
     more = np.random.SeedSequence(seed).generate_state(n - 1).tolist()
     return [split_documents(batches, share, one) for one in (seed, *more)]
 

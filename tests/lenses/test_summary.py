@@ -6,8 +6,9 @@ import torch
 
 import satlens
 from satlens.errors import InputError
-from satlens.lenses import report
+from satlens.lenses import report, split_several
 from satlens.lenses.summary import LENSES, runs_of
+from satlens.models import wrap
 from satlens.report.validate import plain
 from satlens.verdicts import agreed
 from tests.builders import random_hf, random_ids
@@ -107,6 +108,13 @@ def test_the_verdicts_are_what_every_split_says(found):
         tuple(one["effect"]["ci"]) for one in (every[0] for every in found.by_split)
     }  # of other documents each, fitted anew
     assert len(spans) == 3
+
+
+@pytest.mark.parametrize(("how", "said"), [({"n": 0}, "got 0 and 0"), ({"seed": -1}, "3 and -1")])
+def test_splits_that_cannot_be(how, said):
+    batches = wrap(random_hf("llama", layers=2, d=16, vocab=40)).batches(random_ids(40, [5, 6]), 2)
+    with pytest.raises(InputError, match=said):
+        split_several(batches, 0.5, **how)
 
 
 def test_another_split_is_judged_as_if_it_were_the_first():
