@@ -1,4 +1,4 @@
-"""Every claim on two real models: a test for each, and a verdict that no seed gave fails.
+"""Every claim on two real models: a test for each, and another verdict, or a distant effect, fails.
 
 What is expected, and how far an effect may lie from it, was measured (`tests/claims/measure.py`): the
 verdicts of several seeds, and the spread of their effects.
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from satlens.claims import CLAIMS
+from satlens.lenses.summary import MARGIN
 from tests.claims.measure import EXPECTED, SMALL, TOKENS, asked_of, table
 
 
@@ -19,12 +20,15 @@ def expected(name):
 
 
 def agrees(name, claim, row):
-    """The verdict is one that a seed gave, and the effect lies within three spreads of their mean."""
+    """The verdict is that of the seeds, where they agree; the effect lies within three spreads of their mean.
+
+    And 0.02, which every verdict calls too small to speak of: one pair of 50 is as much.
+    """
     was = expected(name)["claims"][claim]
-    assert row.verdict in was["verdicts"], row
+    assert len(set(was["verdicts"])) > 1 or row.verdict == was["verdicts"][0], row
     values = [value for value in was["values"] if value is not None]
     if row.value is not None and len(values) > 1:
-        tolerance = 3 * float(np.std(values, ddof=1)) + 0.005
+        tolerance = 3 * float(np.std(values, ddof=1)) + MARGIN
         assert row.value == pytest.approx(np.mean(values), abs=tolerance)
 
 
@@ -68,7 +72,7 @@ def test_another_verdict_and_a_distant_effect_fail(tmp_path, monkeypatch):
         verdict, value = "does not hold", 0.025
 
     agrees("some", "order", Row)
-    for name, value in (("verdict", "holds"), ("value", 0.06)):
+    for name, value in (("verdict", "holds"), ("value", 0.08)):
         with monkeypatch.context() as patch, pytest.raises(AssertionError):
             patch.setattr(Row, name, value)
             agrees("some", "order", Row)
